@@ -1,0 +1,94 @@
+"""Every task by its name: nox -s train, tests, lint, lock, dev, ui. `nox -l` lists them."""
+
+import sys
+import webbrowser
+
+import nox
+
+PYTHON = << cookiecutter.python_version | quoted >>
+EXPERIMENT = "configs/experiment.yaml"
+# Each lock and the groups of pyproject.toml that go into it beside the dependencies. The first comes first: the others
+# take over its pins.
+LOCKS = {
+    "requirements.txt": ["build"],
+    "requirements-dev.txt": ["build", "dev"],
+    "requirements-server.txt": ["build", "server"],
+}
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"  # nothing is fetched behind your back: install the Python you chose
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+
+def install(session: nox.Session, lock: str, *where: str) -> None:
+    """Make the environment exactly what *lock* says, hashes checked, plus this project in place."""
+    uv_pip = ["uv", "pip"]
+    session.run_install(*uv_pip, "sync", "--quiet", *where, "--require-hashes", lock, external=True)
+    editable = ["--no-deps", "--no-build-isolation", "--editable", "."]
+    session.run_install(*uv_pip, "install", "--quiet", *where, *editable, external=True)
+
+
+@nox.session(python=PYTHON)
+def train(session: nox.Session) -> None:
+    """Run an experiment and validate its run: nox -s train -- configs/experiment.yaml --set model.max_depth=3"""
+    install(session, "requirements.txt")
+    options = session.posargs
+    config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
+    # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
+    session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Run the tests, the sample experiment end to end among them."""
+    install(session, "requirements-dev.txt")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style and likely mistakes; changes nothing. To repair: ruff check --fix . and ruff format . in .venv"""
+    install(session, "requirements-dev.txt")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Pin what pyproject.toml asks for, with hashes, for every platform: nox -s lock [-- --upgrade]"""
+    for name, groups in LOCKS.items():
+        session.run(
+            *["uv", "pip", "compile", "pyproject.toml", "--output-file", name, "--quiet"],
+            *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
+            *["--custom-compile-command", "nox -s lock"],
+            *(f"--group={group}" for group in groups),
+            *(["--constraints", "requirements.txt"] if name != "requirements.txt" else []),
+            *session.posargs,
+            external=True,
+        )
+
+
+@nox.session(venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make .venv, for the editor, notebooks and daily work: the locked packages and this project."""
+    make = ["uv", "venv", "--quiet", "--allow-existing", "--no-python-downloads", "--python", PYTHON, ".venv"]
+    session.run(*make, external=True)
+    install(session, "requirements-dev.txt", "--python", ".venv")
+    activate = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"
+    session.log(f"ready: {activate}")
+
+
+@nox.session(python=PYTHON)
+def ui(session: nox.Session) -> None:
+    """Look at the runs in a browser: nox -s ui [-- --port 5001]"""
+    install(session, "requirements-server.txt")
+    ask = "from << cookiecutter.package_name >>.reproducibility import tracking_uri; print(tracking_uri())"
+    uri = session.run("python", "-c", ask, silent=True).strip()
+    if uri.startswith("http"):
+        session.log(f"your runs are at {uri}")
+        webbrowser.open(uri)
+    else:
+        serve = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--workers", "1"]
+        session.run(*serve, *session.posargs)

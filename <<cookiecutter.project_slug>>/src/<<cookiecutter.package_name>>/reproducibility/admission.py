@@ -1,0 +1,87 @@
+"""Admission: may this run start? Every violation at once, before anything is created or computed."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import git
+from .config_file import Config
+from .policy import violations
+from .provenance import PROJECT_ROOT, PROVENANCE_TAGS, Provenance, gather
+from .violation import Refused, Violation
+
+# MLflow cuts what is longer without a word, and a value that was cut is a wrong one.
+LONGEST = {"tag": 8000, "param": 6000}
+_LONGEST_KEY = 250
+_KEY = re.compile(r"[\w.\-/ :]+")
+
+
+def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str]) -> Provenance:
+    """Return the provenance of a run of *config* with the extra *tags*; raises Refused with every violation."""
+    provenance = gather(config)
+    found = [*provenance.refusals, *_set_by_hand(tags), *_unplaced(provenance)]
+    if provenance.policy.uncommitted_config == "refuse":
+        found += _uncommitted_config(config)
+    if provenance.policy.environment_drift == "refuse" and provenance.environment:
+        found += [
+            Violation(
+                "environment_drift", str(drift), "nox -s dev installs what is locked, nox -s lock locks what you need"
+            )
+            for drift in provenance.environment.drift
+        ]
+    all_tags = {**tags, **provenance.tags}
+    found += [*_unfit("tag", all_tags), *_unfit("param", provenance.params)]
+    judged = violations(all_tags, provenance.params, provenance.policy)
+    found += [violation for violation in judged if violation.key not in provenance.untold]
+    if found:
+        raise Refused(found)
+    return provenance
+
+
+def _set_by_hand(tags: Mapping[str, str]) -> Iterator[Violation]:
+    for key in sorted(tags.keys() & PROVENANCE_TAGS):
+        yield Violation(
+            key, f"this tag is gathered, it cannot be set to {tags[key]!r} by hand", f"leave {key} out of `tags`"
+        )
+
+
+def _unplaced(provenance: Provenance) -> Iterator[Violation]:
+    name = provenance.values.get("experiment_name")
+    if not isinstance(name, str) or not name.strip():
+        fix = "add experiment_name to configs/base.yaml"
+        yield Violation("experiment_name", "the config does not name the experiment", fix)
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        yield Violation(
+            "MLFLOW_RUN_ID",
+            f"it says to go on with run {run_id[:40]}, but provenance belongs to one start of one run",
+            "unset it",
+        )
+
+
+def _uncommitted_config(config: Config | Mapping[str, Any]) -> Iterator[Violation]:
+    if not isinstance(config, Config):
+        yield Violation("uncommitted_config", "the config did not come from a file", "load it with `load_config`")
+        return
+    for file in config.source.files:
+        if not git.is_committed(PROJECT_ROOT, file):
+            name = file.relative_to(PROJECT_ROOT).as_posix() if file.is_relative_to(PROJECT_ROOT) else str(file)
+            yield Violation(
+                "uncommitted_config",
+                f"{name} differs from the commit and the policy says `uncommitted_config: refuse`",
+                f"git add {name}, then git commit; or try values with --set",
+            )
+
+
+def _unfit(kind: str, recorded: Mapping[str, str]) -> Iterator[Violation]:
+    """What MLflow would cut or refuse after the run was created."""
+    for key, value in recorded.items():
+        if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+            rule = f"at most {_LONGEST_KEY} letters, digits and _ - . / : or space"
+            yield Violation(key[:80], f"the name of this {kind} cannot be recorded", f"use {rule}")
+        if len(value) > LONGEST[kind]:
+            yield Violation(
+                key,
+                f"the {kind} has {len(value)} characters, more than the {LONGEST[kind]} that MLflow keeps",
+                "shorten it, or put it into a file under data/ and name the file",
+            )

@@ -1,0 +1,70 @@
+"""The command line of an experiment: a config file and changes to it in, a recorded and validated run out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from .config_file import Config, load
+
+if TYPE_CHECKING:
+    from .validation import Validation
+
+C = TypeVar("C", bound=Config)
+
+
+def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> click.Command:
+    """Return the command that loads a *model* from ``--config`` and ``--set``, runs it, and validates its run.
+
+    *run_experiment* trains and returns the id of its run. The command ends with status 0 when the run holds, 1 when
+    the training failed or the run does not hold, 2 when nothing was started, and 130 after Ctrl-C.
+    """
+
+    @click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=run_experiment.__doc__)
+    @click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="A YAML file in configs/.")
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."
+    )
+    def command(path: Path, overrides: tuple[str, ...]) -> None:
+        try:
+            run_id = run_experiment(load(path, model, overrides))
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        from .validation import validate
+
+        validation = validate(run_id)
+        show(validation)
+        raise SystemExit(0 if validation.holds else 1)
+
+    return command
+
+
+def show(validation: "Validation", as_json: bool = False) -> None:
+    """Print what was found out about a run: a table for people, or one JSON object."""
+    if as_json:
+        click.echo(json.dumps(asdict(validation) | {"holds": validation.holds}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"\nrun {validation.run_id} of {validation.experiment}")
+    if validation.metrics:
+        metrics = Table("metric", "value")
+        for name, value in sorted(validation.metrics.items()):
+            metrics.add_row(name, f"{value:.6g}")
+        console.print(metrics)
+    checks = Table("", "check", "evidence")
+    for check in validation.checks:
+        checks.add_row("ok" if check.holds else "NO", check.name, check.evidence, style=None if check.holds else "red")
+    console.print(checks)
+    kept = sum(check.holds for check in validation.checks)
+    verdict = "this run can be made again" if validation.holds else "nobody can rely on this run"
+    console.print(f"{kept} of {len(validation.checks)} checks hold: {verdict}.")
+    console.print(
+        f"Recorded in {validation.place}" + ("" if "/#/" in validation.place else "  To look at it: nox -s ui"),
+        soft_wrap=True,
+    )

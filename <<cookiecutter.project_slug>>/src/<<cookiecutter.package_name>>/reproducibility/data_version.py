@@ -1,0 +1,163 @@
+"""The data version: one digest for the names and bytes of a data file or folder."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from blake3 import blake3
+
+from .digest import canonical, digest
+from .place import shown_path
+from .stat_cache import StatCache
+from .violation import Refused, Violation
+
+_CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
+_WORTH_THREADS = 1024 * 1024  # bytes; below it starting threads costs more than they save
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file: posix path relative to the data path (``.`` if that is a file), size in bytes, blake3 in 64 hex."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """What the data is: two versions are equal exactly when the files' names and bytes are.
+
+    version: ``blake3:<64 hex>``, the digest of the sorted list of [path, size, digest].
+    files: sorted by path.
+    """
+
+    version: str
+    files: tuple[DataFile, ...]
+
+    @property
+    def size(self) -> int:
+        """All files together, in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def data_version(path: Path, cache: Path | None = None) -> DataVersion:
+    """Return the data version of the file or folder *path*. Bytes and line ends are never normalised.
+
+    *cache* names a file that lets the next call skip the files that did not change; keep one for each data path.
+    Symbolic links are followed inside the folder. Raises Refused when the path is missing, holds no bytes, cannot be
+    read, changes meanwhile, or has something in it that is no plain file or lies outside.
+    """
+    known = StatCache(cache)
+    try:
+        files = tuple(_data_file(name, place, known) for name, place in sorted(_listed(path)))
+    except FileNotFoundError as error:
+        raise _changed(error.filename) from error
+    except OSError as error:
+        problem = f"{shown_path(Path(error.filename))} cannot be read ({error.strerror})"
+        raise _refused(problem, "give yourself permission to read it, or repair the disk or mount it is on") from error
+    if not any(file.size for file in files):
+        empty = "every file in it is empty" if files else "no file is in it"
+        raise _refused(f"{shown_path(path)} holds no data: {empty}", "put the data there")
+    known.save()
+    return DataVersion(digest(canonical([[file.path, file.size, file.digest] for file in files])), files)
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each file's name and its place on the disk, in any order."""
+    try:
+        top = os.path.realpath(path, strict=True)
+    except FileNotFoundError:
+        problem = f"{shown_path(path)} does not exist"
+        raise _refused(problem, "put the data there, or correct the data path in the config") from None
+    if os.path.isdir(top):
+        yield from _listed_in_folder(top)
+    else:
+        _require_plain_file(top)
+        yield ".", top
+
+
+def _listed_in_folder(top: str) -> Iterator[tuple[str, str]]:
+    pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, ())]
+    while pending:
+        prefix, folder, above = pending.pop()
+        above = (*above, folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                place = _followed(entry.path, top, above) if _is_link(entry) else entry.path
+                if entry.is_dir():
+                    pending.append((f"{prefix}{entry.name}/", place, above))
+                else:
+                    if not entry.is_file():
+                        _require_plain_file(place)
+                    yield prefix + entry.name, place
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    if sys.platform == "win32":  # a junction leads elsewhere too
+        return bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
+    return entry.is_symlink()
+
+
+def _followed(link: str, top: str, above: tuple[str, ...]) -> str:
+    """Return where *link* ends, a place inside *top* that is none of the folders *above* it."""
+    shown = f"the link {shown_path(Path(link))}"
+    try:
+        place = os.path.realpath(link, strict=True)
+    except FileNotFoundError:
+        raise _refused(f"{shown} leads to nothing", "restore what it points to, or delete the link") from None
+    except OSError as error:
+        raise _refused(f"{shown} cannot be followed ({error.strerror})", "delete the link") from None
+    if place in above:
+        raise _refused(f"{shown} leads back to a folder it lies in", "delete the link")
+    if not place.startswith(os.path.join(top, "")):
+        fix = "copy what it points to into the data folder, or make the folder that holds both the data path"
+        raise _refused(f"{shown} leads out of the data path, to {shown_path(Path(place))}", fix)
+    return place
+
+
+def _require_plain_file(place: str) -> None:
+    if not stat.S_ISREG(os.stat(place).st_mode):
+        problem = f"{shown_path(Path(place))} is no plain file but a pipe, socket or device"
+        raise _refused(problem, "move it out of the data path")
+
+
+def _data_file(name: str, place: str, known: StatCache) -> DataFile:
+    if found := known.get(name, place):
+        return DataFile(name, *found)
+    descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        before = os.fstat(descriptor)
+        size = before.st_size
+        # one exact read: a buffered one takes twice as long on a folder of small files
+        start = os.read(descriptor, size + 1) if size < _CHUNK else b""
+        hasher = blake3(start) if size < _WORTH_THREADS else blake3(start, max_threads=blake3.AUTO)
+        if len(start) != size:
+            # read, not mapped: a mapped file that shrinks meanwhile kills the process
+            buffer = memoryview(bytearray(_CHUNK))
+            with FileIO(descriptor, closefd=False) as rest:
+                while count := rest.readinto(buffer):
+                    hasher.update(buffer[:count])
+        after = os.fstat(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, place) from error
+    finally:
+        os.close(descriptor)
+    if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise _changed(place)
+    value = hasher.hexdigest()
+    known.put(name, after, value)
+    return DataFile(name, size, value)
+
+
+def _changed(place: str) -> Refused:
+    problem = f"{shown_path(Path(place))} changed while it was read"
+    return _refused(problem, "wait until nothing writes to the data, then start again")
+
+
+def _refused(problem: str, fix: str) -> Refused:
+    return Refused([Violation("data_version", problem, fix)])

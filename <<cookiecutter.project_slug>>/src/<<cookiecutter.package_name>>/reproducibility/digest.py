@@ -1,0 +1,21 @@
+"""A digest: the one way this project turns bytes and plain data into `blake3:<64 hex>`."""
+
+import json
+from typing import Any
+
+from blake3 import blake3
+
+
+def digest(data: bytes) -> str:
+    """Return ``blake3:`` and 64 hexadecimal digits for *data*."""
+    return f"blake3:{blake3(data).hexdigest()}"
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one spelling, as UTF-8 JSON, of plain data (dicts, lists, text, finite numbers, booleans, None).
+
+    Equal data gives equal bytes on every platform and Python version. Raises ValueError for NaN and infinities.
+    File names that are not UTF-8 keep their bytes (surrogateescape).
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,168 @@
+"""The environment: interpreter, machine, locked packages, and where what is installed drifts from the lock."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from .digest import digest
+from .url import without_credentials
+from .violation import Refused, Violation
+
+LOCK = "requirements.txt"
+# Installers come with an environment and are not part of what a run imports.
+_INSTALLERS = {"pip", "setuptools", "wheel", "uv"}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One package that is not what the lock says: None stands for `not in the lock` or `not installed`."""
+
+    package: str
+    locked: str | None
+    installed: str | None
+
+    def __str__(self) -> str:
+        if self.installed is None:
+            return f"{self.package} {self.locked} is locked but not installed"
+        if self.locked is None:
+            return f"{self.package} {self.installed} is installed but in no lock"
+        return f"{self.package} is {self.installed}, the lock says {self.locked}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything under the code: versions are exact, memory is in bytes, ``image`` is ``none`` outside a container."""
+
+    python: str
+    implementation: str
+    platform: str
+    machine: str
+    cpu: str
+    cores: int
+    memory: int | None
+    gpus: tuple[str, ...]
+    lock_digest: str
+    image: str
+    packages: dict[str, str]
+    drift: tuple[Drift, ...]
+
+
+def environment(root: Path) -> Environment:
+    """Describe the running interpreter against the locks in *root*.
+
+    Raises Refused when requirements.txt is missing or has a line that does not pin one package to one version.
+    """
+    lock = root / LOCK
+    try:
+        lock_bytes = lock.read_bytes()
+    except OSError as error:
+        raise Refused(
+            [Violation("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")]
+        ) from None
+    installed = {canonicalize_name(dist.name): dist for dist in reversed(list(metadata.distributions())) if dist.name}
+    return Environment(
+        python=platform.python_version(),
+        implementation=platform.python_implementation(),
+        platform=platform.platform(),
+        machine=platform.machine(),
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        memory=_memory(),
+        gpus=_gpus(),
+        lock_digest=digest(lock_bytes),
+        image=os.environ.get("CONTAINER_IMAGE") or "none",
+        packages={name: installed[name].version for name in sorted(installed)},
+        drift=_drift(root, _pins(lock), installed),
+    )
+
+
+def _drift(root: Path, pins: dict[str, str], installed: dict[str, metadata.Distribution]) -> tuple[Drift, ...]:
+    found = []
+    for name, locked in pins.items():
+        dist = installed.get(name)
+        if dist is None:
+            found.append(Drift(name, locked, None))
+        elif dist.version != locked:
+            found.append(Drift(name, locked, dist.version))
+        elif (source := dist.read_text("direct_url.json")) is not None:
+            # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
+            found.append(Drift(name, locked, f"{dist.version} from {without_credentials(json.loads(source)['url'])}"))
+    tools = {name for file in sorted(root.glob("requirements-*.txt")) for name in _pins(file)}
+    with (root / "pyproject.toml").open("rb") as file:
+        this_project = canonicalize_name(tomllib.load(file)["project"]["name"])
+    for name in sorted(installed.keys() - pins.keys() - tools - _INSTALLERS - {this_project}):
+        found.append(Drift(name, None, installed[name].version))
+    return tuple(found)
+
+
+def _pins(lock: Path) -> dict[str, str]:
+    """Return {canonical name: version} for the lines of *lock* whose marker holds here."""
+    pins = {}
+    for number, line in _logical_lines(lock):
+        try:
+            requirement = Requirement(re.split(r"\s--hash=", line, maxsplit=1)[0])
+        except InvalidRequirement:
+            requirement = None
+        versions = list(requirement.specifier) if requirement else []
+        if len(versions) != 1 or versions[0].operator != "==":
+            raise Refused(
+                [
+                    Violation(
+                        "lock_digest",
+                        f"{lock.name}:{number} does not pin one version ({line[:60]!r})",
+                        "run: nox -s lock",
+                    )
+                ]
+            )
+        if requirement.marker is None or requirement.marker.evaluate():
+            pins[canonicalize_name(requirement.name)] = versions[0].version
+    return pins
+
+
+def _logical_lines(lock: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) with continued lines joined, without comments and blank lines."""
+    start, parts = 0, []
+    for number, line in enumerate(lock.read_text("utf-8").splitlines(), 1):
+        start = start if parts else number
+        parts.append(line.strip().removesuffix("\\").strip())
+        if not line.rstrip().endswith("\\"):
+            joined = " ".join(parts)
+            parts = []
+            if joined and not joined.startswith("#"):
+                yield start, joined
+
+
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _gpus() -> tuple[str, ...]:
+    """Name each NVIDIA GPU with its driver, as its own tool reports them; empty where the tool is missing or fails."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(answer.stdout.split("\n")[:-1]) if answer.returncode == 0 else ()

@@ -1,0 +1,53 @@
+"""Interruption: SIGTERM and Ctrl-C, held back while a run is being created or ended, raised as exceptions otherwise."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+
+class Terminated(SystemExit):
+    """SIGTERM as an exception: the run ends like after any other, and the process with the signal's status 143."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+class Interruption:
+    """Holds both signals from entry until `release`. A signal that came meanwhile is raised by `release`, not lost.
+
+    A run that is half created when a signal strikes would stay RUNNING for ever. Outside the main thread, where Python
+    handles no signals, it does nothing. The earlier handlers come back at the end.
+    """
+
+    def __enter__(self) -> Self:
+        self._held = True
+        self._pending: int | None = None
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        if self._pending is not None:
+            self._raise(self._pending)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._held:
+            self._pending = number
+        else:
+            self._raise(number)
+
+    @staticmethod
+    def _raise(number: int) -> None:
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

@@ -1,0 +1,206 @@
+"""The provenance of a run: everything needed to make it again, gathered from the project root before it starts."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import git
+from .config_file import TEAM_SECTIONS, Config, config_digest, flatten, load_section
+from .data_version import DataVersion, data_version
+from .digest import canonical, digest
+from .environment import LOCK, Environment, environment
+from .policy import Policy
+from .seeding import Seeding, plan
+from .strict_yaml import read, to_yaml
+from .violation import Refused, Violation
+
+# The root of the project whose code is running, wherever the process was started: src/<package>/reproducibility/ is
+# three folders down. Never the working directory or argv[0]: they say where somebody stood, not which code ran.
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+BASE_CONFIG = PROJECT_ROOT / "configs" / "base.yaml"
+MANIFEST_SCHEMA = 1
+# The files of a run's evidence, beside the lock.
+MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
+_DATA_CACHE = PROJECT_ROOT / ".cache" / "data_version.json"
+_CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
+
+# Each part and the tags and params that cannot be told without it.
+_TOLD_BY = {
+    "git": ("git_commit", "git_branch", "git_remote", "git_dirty"),
+    "data": ("data_version",),
+    "author": ("author",),
+    "environment": ("lock_digest", "image"),
+    "seeding": ("seed",),
+}
+PROVENANCE_TAGS = frozenset(
+    {tag for tags in _TOLD_BY.values() for tag in tags} - {"seed"} | {"config_digest", "manifest_digest"}
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run comes from, as it was when the run started. A part that could not be told is None: see `refusals`."""
+
+    values: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    policy: Policy
+    git: git.GitState | None
+    data: DataVersion | None
+    author: str | None
+    environment: Environment | None
+    seeding: Seeding | None
+    entry_point: str | None
+    refusals: tuple[Violation, ...] = field(compare=False)
+
+    @property
+    def untold(self) -> set[str]:
+        """The tags and params that a missing part leaves out; the part's own refusal says why."""
+        return {name for part, names in _TOLD_BY.items() if getattr(self, part) is None for name in names}
+
+    @cached_property
+    def _facts(self) -> dict[str, str]:
+        """The tags that state a fact, without the digest of the manifest that holds them."""
+        facts = {"config_digest": config_digest(self.values)}
+        if self.git:
+            facts |= {
+                "git_commit": self.git.commit,
+                "git_branch": self.git.branch,
+                "git_remote": self.git.remote,
+                "git_dirty": "true" if self.git.dirty else "false",
+            }
+        if self.data:
+            facts["data_version"] = self.data.version
+        if self.author:
+            facts["author"] = self.author
+        if self.environment:
+            facts |= {"lock_digest": self.environment.lock_digest, "image": self.environment.image}
+        return facts
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """The tags of a run, with MLflow's own two set to agree."""
+        tags = {**self._facts, "manifest_digest": digest(canonical(self.manifest))}
+        own = {"mlflow.source.git.commit": "git_commit", "mlflow.user": "author"}
+        return tags | {theirs: tags[ours] for theirs, ours in own.items() if ours in tags}
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """Every leaf of the resolved config under its dotted name, plus ``data_version`` and ``seed``."""
+        params = flatten(self.values)
+        if self.data:
+            params["data_version"] = self.data.version
+        if self.seeding:
+            params["seed"] = str(self.seeding.seed)
+        return params
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The evidence as plain data. Its digest is the tag ``manifest_digest``, so that a tag edited later is seen."""
+        manifest = {
+            "schema": MANIFEST_SCHEMA,
+            "tags": self._facts,
+            "params": self.params,
+            "patch_digest": digest(self.git.patch) if self.git and self.git.dirty else None,
+            "data_files": [asdict(file) for file in self.data.files] if self.data else None,
+            "environment": asdict(self.environment) if self.environment else None,
+            "seeding": asdict(self.seeding) if self.seeding else None,
+            "overrides": self.overrides,
+            "policy": self.policy.model_dump(mode="json"),
+            "entry_point": self.entry_point,
+        }
+        return json.loads(canonical(manifest))  # tuples become lists: what is digested is what can be read back
+
+    @cached_property
+    def evidence(self) -> dict[str, bytes]:
+        """The files kept with the run in its folder ``reproducibility/``: {name: content}."""
+        evidence = {
+            MANIFEST: json.dumps(self.manifest, indent=2, sort_keys=True, ensure_ascii=False).encode(),
+            CONFIG: to_yaml(self.values).encode(),
+            LOCK: (PROJECT_ROOT / LOCK).read_bytes(),
+        }
+        if self.git and self.git.dirty:
+            evidence[PATCH] = self.git.patch
+        return evidence
+
+
+def team_policy() -> Policy:
+    """Read the section ``policy`` of configs/base.yaml; raises Refused when it is missing or wrong."""
+    return load_section(BASE_CONFIG, "policy", Policy)
+
+
+def team_defaults() -> dict[str, Any]:
+    """Return the values of configs/base.yaml that every experiment starts from, without the team's own sections."""
+    values, _ = read(BASE_CONFIG)
+    return {name: value for name, value in values.items() if name not in TEAM_SECTIONS}
+
+
+def current_data(values: Mapping[str, Any]) -> DataVersion:
+    """Return the version that the data of the config *values* has now: ``data.path``, relative to the project root."""
+    data = values.get("data")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if not isinstance(path, str) or not path:
+        raise Refused(
+            [Violation("data.path", "the config does not say where the data is", "add it to configs/base.yaml")]
+        )
+    return data_version(PROJECT_ROOT / path, _DATA_CACHE)
+
+
+def gather(config: Config | Mapping[str, Any]) -> Provenance:
+    """Collect the provenance of a run of *config* as it is now; nothing is remembered from an earlier run.
+
+    Every part is looked at even if one fails: what is wrong stands in the result's `refusals`, it is not raised.
+    Only a policy that cannot be read raises Refused at once, because nothing can be judged without it.
+    """
+    policy = team_policy()
+    refusals: list[Violation] = []
+
+    def attempt(step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except Refused as refused:
+            refusals.extend(refused.violations)
+            return None
+
+    values = config.model_dump(mode="json") if isinstance(config, Config) else dict(config)
+    return Provenance(
+        values=values,
+        overrides=config.source.overrides if isinstance(config, Config) else (),
+        policy=policy,
+        git=attempt(lambda: git.state(PROJECT_ROOT)),
+        data=attempt(lambda: current_data(values)),
+        author=attempt(_author),
+        environment=attempt(lambda: environment(PROJECT_ROOT)),
+        seeding=attempt(lambda: plan(values.get("seed"))),
+        entry_point=_entry_point(),
+        refusals=tuple(refusals),  # last: the attempts above fill it
+    )
+
+
+def _author() -> str:
+    """AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
+    if (author := os.environ.get("AUTHOR")) is not None:
+        if not author.strip():
+            raise Refused([Violation("author", "AUTHOR is set but empty", "unset it, or set it to your name")])
+        return author.strip()
+    author = git.identity(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
+    if author is None:
+        fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
+        raise Refused([Violation("author", "nobody is named as the author of this run", fix)])
+    return author
+
+
+def _entry_point() -> str | None:
+    """The script that was started, relative to the project root; None for a notebook, ``-c`` or a script elsewhere."""
+    script = Path(sys.argv[0]).resolve()
+    return (
+        script.relative_to(PROJECT_ROOT).as_posix()
+        if script.is_file() and script.is_relative_to(PROJECT_ROOT)
+        else None
+    )

@@ -1,0 +1,30 @@
+"""The standard experiment: python templates/experiment.py --config configs/experiment.yaml
+
+Copy it to scripts/, fill in train_and_evaluate, and run the copy the same way. Everything else is done for you: the run
+is refused if it could not be made again, carries its tags, params and evidence, and is judged again before it ends.
+"""
+
+import mlflow
+from sklearn.dummy import DummyClassifier
+
+from << cookiecutter.package_name >>.config import ExperimentConfig
+from << cookiecutter.package_name >>.data import load_split
+from << cookiecutter.package_name >>.reproducibility import experiment_command, tracked_run
+
+
+def train_and_evaluate(config: ExperimentConfig) -> None:
+    """Your experiment. Here: how well does always guessing the most frequent species do?"""
+    split = load_split(config.data, config.seed)
+    model = DummyClassifier().fit(split.x_train, split.y_train)
+    mlflow.log_metric("test_accuracy", model.score(split.x_test, split.y_test))
+
+
+def run_experiment(config: ExperimentConfig) -> str:
+    """The baseline that a model has to beat. Returns the id of the run."""
+    with tracked_run(config) as run:
+        train_and_evaluate(config)
+    return run.info.run_id
+
+
+if __name__ == "__main__":
+    experiment_command(ExperimentConfig, run_experiment)()

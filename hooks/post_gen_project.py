@@ -1,0 +1,106 @@
+"""Makes the new project's first commit, which its first run needs, and says what to do next; deletes nothing."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+AUTHOR = bytes.fromhex("<< cookiecutter.author | hexadecimal >>").decode().strip()
+
+# The first commit holds exactly what was generated, whatever this machine's git is told to ignore, convert, sign or run.
+FIRST_COMMIT = {
+    "init.defaultObjectFormat": "sha1",
+    "core.autocrlf": "false",
+    "core.safecrlf": "false",
+    "core.excludesFile": "",
+    "core.attributesFile": "",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "commit.gpgSign": "false",
+}
+# Who the user is and where git is configured stays; GIT_DIR and the like would lead to another repository.
+KEPT = (
+    "GIT_AUTHOR_",
+    "GIT_COMMITTER_",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_EXEC_PATH",
+)
+
+
+def main() -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # an author whom this terminal cannot spell is no reason to fail
+    print(first_commit())
+    folder = str(Path.cwd())
+    print("\nNext:")
+    for step in (
+        f'cd "{folder}"' if os.name == "nt" else f"cd {shlex.quote(folder)}",
+        'pip install "nox[uv]"',
+        "nox -s train",
+        "nox -s tests",
+    ):
+        print(f"    {step}")
+
+
+def first_commit() -> str:
+    """Commits all files in a new repository here, and returns what was done or what is left to do."""
+    try:
+        outer = git("rev-parse", "--git-dir")
+    except OSError:
+        return (
+            "git was not found, so nothing is committed yet and a run will be refused.\n"
+            'Install git (https://git-scm.com), then here: git init -b main, git add -A, git commit -m "First commit"'
+        )
+    if outer.returncode == 0 or "safe.directory" in outer.stderr:
+        return (
+            "This folder lies in a git repository that was there before, so no new one was made.\n"
+            'The first run needs the files committed: git add -A . and git commit -m "Add the project"'
+        )
+    said = ""
+    try:
+        done("init", "--quiet", "--template=")
+        done("symbolic-ref", "HEAD", "refs/heads/main")
+        if not identity_known():
+            name, _, email = AUTHOR.removesuffix(">").partition(" <")
+            email = email or "noreply@localhost"  # git wants one, and nobody gave one
+            done("config", "user.name", name)
+            done("config", "user.email", email)
+            said = f"\ngit did not know you: in this repository, and nowhere else, you are now {name} <{email}>."
+        done("add", "--all")
+        done("commit", "--quiet", "--no-verify", "--message", "Generate the project from its template")
+    except subprocess.CalledProcessError as error:
+        return (
+            f"The project is here, but git could not commit it and said: {error.stderr.strip()}\n"
+            'The first run needs a commit: git add -A, git commit -m "First commit"'
+        )
+    return f"Made a git repository with the first commit.{said}"
+
+
+def identity_known() -> bool:
+    """Whether git has a name and an address from the user, not guessed from the machine."""
+    roles = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
+    return all(git("-c", "user.useConfigOnly=true", "var", role).returncode == 0 for role in roles)
+
+
+def done(*arguments: str) -> None:
+    git(*arguments).check_returncode()
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key.startswith(KEPT) or key[:4] != "GIT_"}
+    environment.pop("EMAIL", None)  # git would commit with it, but a run's author is not read from it
+    environment |= {"LC_ALL": "C", "GIT_ATTR_NOSYSTEM": "1"}
+    settings = [part for key, value in FIRST_COMMIT.items() for part in ("-c", f"{key}={value}")]
+    return subprocess.run(
+        ["git", *settings, *arguments],
+        check=False,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+main()

@@ -1,0 +1,232 @@
+"""Carries answers into the project: derives its names, refuses what would break it, quotes the rest for each language.
+
+Cookiecutter loads this before it asks anything. It refuses here, while the project's folder is being named, and not in
+a pre-generation hook: a hook comes after the folder was made, can be switched off, and Cookiecutter prints a traceback
+over its words.
+"""
+
+import getpass
+import json
+import keyword
+import re
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from cookiecutter.exceptions import FailedHookException
+from jinja2 import Environment, pass_context
+from jinja2.ext import Extension
+from jinja2.runtime import Context
+from slugify import slugify
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE / "<<cookiecutter.project_slug>>"
+SOURCES = PROJECT / "src"
+# Universal newlines, as Cookiecutter reads a hook before it renders it.
+HOOKS = {path.read_text(encoding="utf-8") for path in (HERE / "hooks").glob("*.py")}
+
+LONGEST = {"project_name": 100, "description": 512, "author": 200, "tracking_uri": 512}
+LONGEST_SLUG = 40  # it is twice in a path, and Windows allows 260 characters; it is in lines, and lint allows 120
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+# In the standard library of 3.11, gone from 3.13: the Python asked may be newer than the Python that trains.
+FORMER_STDLIB = {
+    "aifc", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "crypt", "distutils", "imghdr", "imp", "lib2to3",
+    "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "smtpd", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
+}  # fmt: skip
+TOOLS = {"nox", "pip", "pkg_resources", "setuptools", "test", "uv", "wheel"}
+# What the locked packages are imported as, where that is not their own name.
+IMPORTED_AS = {"attr", "dateutil", "git", "google", "sklearn", "yaml"}
+
+
+class Answers(Extension):
+    """`<< cookiecutter.x | quoted >>` for TOML, YAML, JSON and Python; `| markdown` for Markdown; the derived names."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.context_class = AnswersContext
+        environment.filters.update(quoted=quoted, markdown=markdown, hexadecimal=hexadecimal, literally=literally)
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Lets only files and hooks of the template be templates; any other text renders to itself.
+
+        Cookiecutter renders answers from the command line too: `<< 7*7 >>` would come out as 49, and worse would run.
+        """
+        if name is not None or source in HOOKS:
+            return source
+        text = ascii(source).replace("<", r"\x3c").replace(">", r"\x3e")
+        start, end = self.environment.variable_start_string, self.environment.variable_end_string
+        return f"{start} {text} | literally {end}"
+
+
+class AnswersContext(Context):
+    """What a template sees: the answers, and `project_slug` and `package_name`, which nobody is asked and none can set."""
+
+    def __init__(
+        self, environment: Environment, parent: dict[str, Any], name: str | None, blocks: Any, globals: Any = None
+    ) -> None:
+        answers = parent["cookiecutter"]
+        if generating(answers):
+            parent = {**parent, "cookiecutter": {**answers, **derived_names(answers["project_name"])}}
+        super().__init__(environment, parent, name, blocks, globals)
+
+
+def generating(answers: Mapping[str, Any]) -> bool:
+    """Whether all questions are answered: Cookiecutter adds this key between asking and generating."""
+    return "_output_dir" in answers
+
+
+@pass_context
+def literally(context: Context, text: str) -> str:
+    """The text itself; an empty author is whoever asks; the derived names are filled into the template's paths.
+
+    Naming the project's folder is the first step of generating. It raises FailedHookException, which the command line
+    shows as it is, with one sentence for each answer that cannot be used.
+    """
+    answers = context["cookiecutter"]
+    if not generating(answers):
+        return whoever_asks() if not text and next(q for q in LONGEST if q not in answers) == "author" else text
+    if text == PROJECT.name and (refused := refusals(answers)):
+        raise FailedHookException("\n".join(refused))
+    for name in ("project_slug", "package_name"):
+        text = text.replace(f"<<cookiecutter.{name}>>", answers[name])
+    return text
+
+
+def whoever_asks() -> str:
+    """`Name <email>` as git knows them, else the name of the account, else nothing."""
+    command = ["git", "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"]  # no guesses from the host's name
+    try:
+        known = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", errors="replace")
+    except OSError:
+        known = None
+    if known and known.returncode == 0:
+        return known.stdout[: known.stdout.rindex(">") + 1]
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no entry anywhere
+        return ""
+
+
+def derived_names(project_name: str) -> dict[str, str]:
+    slug = slugify(str(project_name))
+    return {"project_slug": slug, "package_name": slug.replace("-", "_")}
+
+
+def quoted(answer: str) -> str:
+    """A double-quoted string that TOML, YAML, JSON and Python all read back as the answer."""
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def hexadecimal(answer: str) -> str:
+    """The answer's UTF-8 as hexadecimal digits: for hooks, where no answer may end the string that carries it."""
+    return answer.encode().hex()
+
+
+def markdown(answer: str) -> str:
+    """Markdown that shows the answer: nothing in it is a heading, a link, HTML or a list."""
+    text = answer.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*_\[\]#|~!$])", r"\\\1", text)
+    text = re.sub(r"^([-+=:])", r"\\\1", text)
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+
+
+def refusals(answers: Mapping[str, Any]) -> list[str]:
+    """One sentence for each answer that cannot be used, naming the question and the rule; empty if all can."""
+    own_rules = {"project_name": name_rule, "author": author_rule, "tracking_uri": uri_rule}
+    found = []
+    for question in LONGEST:
+        broken = text_rule(question, answers[question])
+        if not broken and question in own_rules:
+            broken = own_rules[question](answers[question])
+        if broken:
+            found.append(f"{question} {broken}.")
+    return found
+
+
+def text_rule(question: str, answer: Any) -> str | None:
+    if not isinstance(answer, str):
+        return "must be text"
+    for position, character in enumerate(answer, start=1):
+        if unprintable(character):
+            return f"must be one line without control characters, but character {position} is U+{ord(character):04X}"
+    if len(answer) > LONGEST[question]:
+        return f"must have at most {LONGEST[question]} characters, but has {len(answer)}"
+    return None
+
+
+def unprintable(character: str) -> bool:
+    """Whether a file format forbids it, an editor breaks the line at it, or it makes text read as what it is not."""
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or ord(character) & 0xFFFE == 0xFFFE
+        or 0xFDD0 <= ord(character) <= 0xFDEF
+        or unicodedata.bidirectional(character) in OVERRIDES
+    )
+
+
+def name_rule(project_name: str) -> str | None:
+    names = derived_names(project_name)
+    slug, package = names["project_slug"], names["package_name"]
+    if not slug:
+        return "must contain letters or digits, because the folder and the package are named after it"
+    if len(slug) > LONGEST_SLUG:
+        return f"must give a folder name of at most {LONGEST_SLUG} characters, but gives {len(slug)}"
+    if not package.isidentifier():
+        return f"must begin with a letter, because Python cannot import a package called {package}"
+    for owner, taken in taken_names():
+        if package in taken:
+            return f"must not be {owner}, but gives the package name {package}"
+    return None
+
+
+def taken_names() -> Iterator[tuple[str, set[str]]]:
+    """Names that a package cannot have, each set with its owner."""
+    yield "a Python keyword", {name.lower() for name in (*keyword.kwlist, *keyword.softkwlist)}
+    yield "the name of a standard-library module", {name.lower() for name in sys.stdlib_module_names} | FORMER_STDLIB
+    yield "a name that Windows keeps for devices", WINDOWS_DEVICES
+    locks = "\n".join(path.read_text(encoding="utf-8") for path in sorted(PROJECT.glob("requirements*.txt")))
+    locked = {
+        re.sub(r"[-.]", "_", name).lower() for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", locks, re.MULTILINE)
+    }
+    yield "the name of a package that the project uses", locked | TOOLS | IMPORTED_AS
+    # Python finds a script's neighbours and the tests' modules before it finds the package.
+    own = [path for path in PROJECT.rglob("*") if path.is_dir() or path.suffix == ".py"]
+    yield "the name of a folder or script of the project", {path.stem for path in own if SOURCES not in path.parents}
+
+
+def author_rule(author: str) -> str | None:
+    if not re.fullmatch(r"[^<>]*[^<>\W_][^<>]*( <[^<>@\s]+@[^<>@\s]+>)?", author):
+        return "must be written as Name or as Name <email>, with a letter or a digit in the name"
+    return None
+
+
+def uri_rule(tracking_uri: str) -> str | None:
+    try:
+        uri = urlsplit(tracking_uri)
+        uri.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        return "must be an address such as https://mlflow.example.com"
+    kind = uri.scheme.partition("+")[0]
+    if kind not in ("http", "https", *DATABASES):
+        return f"must begin with http://, https:// or a database ({', '.join(DATABASES)}) such as sqlite:///mlflow.db"
+    if kind == "sqlite":
+        file_named = tracking_uri.startswith(f"{uri.scheme}:///") and uri.path.strip("/")
+        return None if file_named else "must name the file, as in sqlite:///mlflow.db"
+    if holds_secret(uri):
+        home = "MLFLOW_TRACKING_URI" if kind in DATABASES else "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return f"must not hold a user or a password, because the project's files are shared; set {home} instead"
+    if not uri.hostname or re.search(r"\s", uri.netloc):
+        return f"must name a host after {uri.scheme}://"
+    return None
+
+
+def holds_secret(uri: SplitResult) -> bool:
+    query = unquote(uri.query).lower()
+    return "@" in uri.netloc or any(word in query for word in ("password", "passwd", "pwd", "token", "secret"))

@@ -1,0 +1,77 @@
+"""Every task of the template by its name: nox -s demo, tests, lint, lock, bench. `nox -l` lists them."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).resolve().parent
+LOCK = "requirements.txt"
+PYTHONS = ("3.11", "3.12", "3.13")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+
+def install(session: nox.Session, lock: str = LOCK) -> None:
+    """Make the session's environment exactly what *lock* says, hashes checked."""
+    session.run_install("uv", "pip", "sync", "--quiet", "--require-hashes", lock, external=True)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Generate a project with the default answers and run its sample experiment: nox -s demo [-- FOLDER]"""
+    install(session)
+    folder = Path(session.posargs[0] if session.posargs else "demo").resolve()
+    project = folder / "penguin-classifier"
+    if project.exists():
+        session.log(f"{project} is there already: running its sample experiment again")
+    else:
+        running = f"{sys.version_info.major}.{sys.version_info.minor}"
+        python = [f"python_version={running}"] if running in PYTHONS else []
+        folder.mkdir(parents=True, exist_ok=True)
+        session.run("cookiecutter", "--no-input", "--output-dir", str(folder), str(HERE), *python)
+    with session.chdir(project):
+        session.run("nox", "-s", "train")
+    session.log(f"the project is in {project}; its README says what to do next")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Render the template, run the sample experiment of what comes out end to end, and attack both."""
+    install(session)
+    parallel = [] if session.posargs else ["-n", "2"]
+    session.run("pytest", *parallel, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the template's own code; changes nothing. A rendered project is checked by its own lint, in the tests."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Pin what the template and its projects ask for: nox -s lock [-- --upgrade]"""
+    install(session)
+    session.run(
+        *["uv", "pip", "compile", "pyproject.toml", "--group", "test", "--output-file", LOCK, "--quiet"],
+        *["--universal", "--python-version", PYTHONS[0], "--generate-hashes", "--no-annotate"],
+        *["--custom-compile-command", "nox -s lock"],
+        *session.posargs,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        # A project locks itself with the same session that its owners use, for the oldest Python it can be asked for.
+        session.run("cookiecutter", "--no-input", "--output-dir", folder, str(HERE), f"python_version={PYTHONS[0]}")
+        (project,) = Path(folder).iterdir()
+        with session.chdir(project):
+            session.run("nox", "-s", "lock", "--", *session.posargs)
+        for made in project.glob("requirements*.txt"):
+            shutil.copyfile(made, HERE / "<<cookiecutter.project_slug>>" / made.name)

@@ -1,0 +1,158 @@
+"""Renders the template through Cookiecutter's command, and runs the rendered project in one shared environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import uv
+from filelock import FileLock
+
+TEMPLATE = Path(__file__).resolve().parent.parent
+
+# What the machine around the tests says about itself, and must not say to a child.
+OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "NOX_", "CI_", "XDG_CONFIG_")
+OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "AUTHOR", "EMAIL", "CI"}
+
+Render = Callable[..., CompletedProcess[str]]
+RunIn = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def template() -> Path:
+    """The root of the template's repository."""
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all workers of this test run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def once(shared_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, make)`: the folder that the first worker to ask for it made; a failed attempt is made anew."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, ready = shared_folder / name, shared_folder / f"{name}.ready"
+        with FileLock(shared_folder / f"{name}.lock"):
+            if not ready.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                ready.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which nobody has said who they are: no git identity, no settings, an empty home."""
+    home = tmp_path_factory.mktemp("home")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(OUTER) and key not in OUTER_NAMES}
+    env |= {"HOME": str(home), "USERPROFILE": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+    env |= {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "PYTHONUTF8": "1"}
+    # The home is new, what was downloaded before is not.
+    env["UV_CACHE_DIR"] = subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()
+    return env
+
+
+@pytest.fixture(scope="session")
+def render(clean_env: dict[str, str]) -> Render:
+    """`render(answers, into, *options, env=None, source=TEMPLATE)` runs `cookiecutter --no-input` and returns it.
+
+    `into` is made where it is missing; the rendered project is a folder in it. `env` adds to the clean environment.
+    """
+
+    def rendered(
+        answers: Mapping[str, str],
+        into: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        source: Path | str = TEMPLATE,
+    ) -> CompletedProcess[str]:
+        into.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "cookiecutter", "--no-input", *options, "--output-dir", str(into), str(source)]
+        return subprocess.run(
+            [*command, *(f"{question}={answer}" for question, answer in answers.items())],
+            env=clean_env | dict(env or {}),
+            check=False,
+            cwd=into,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+        )
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def project(once: Callable[[str, Callable[[Path], None]], Path], render: Render) -> Path:
+    """The project as `cookiecutter --no-input` gives it. Many tests share it: look, and change nothing."""
+
+    def make(folder: Path) -> None:
+        done = render({}, folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    (project,) = once("project", make).iterdir()
+    return project
+
+
+@pytest.fixture
+def fresh_project(project: Path, tmp_path: Path) -> Path:
+    """A copy of the project, with its history, to change at will."""
+    return Path(shutil.copytree(project, tmp_path / project.name, symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
+    """The Python of an environment with the project's own lock, tests included, and the project itself installed."""
+
+    def make(folder: Path) -> None:
+        installer = uv.find_uv_bin()
+        env = {key: value for key, value in os.environ.items() if key not in OUTER_NAMES}
+        lock = ["--require-hashes", "--requirement", str(project / "requirements-dev.txt")]
+        itself = ["--no-deps", "--no-build-isolation", "--editable", str(project)]
+        subprocess.run([installer, "venv", "--quiet", "--python", sys.executable, folder / "venv"], env=env, check=True)
+        for what in (lock, itself):
+            command = [installer, "pip", "install", "--quiet", "--python", str(python_of(folder / "venv")), *what]
+            subprocess.run(command, env=env, check=True)
+
+    return python_of(once("environment", make) / "venv")
+
+
+def python_of(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+@pytest.fixture(scope="session")
+def run_in(python: Path, clean_env: dict[str, str]) -> RunIn:
+    """`run_in(project, *argv, env=None, check=False, **options)` runs a command there with the shared environment.
+
+    The project's own `src` comes first, so that a copy runs its own code. Output is captured as text. `env` adds to
+    the clean environment; a value of None takes a variable away. `options` go to `subprocess.run`.
+    """
+
+    def ran(
+        project: Path,
+        *argv: str | Path,
+        env: Mapping[str, str | None] | None = None,
+        check: bool = False,
+        **options: Any,
+    ) -> CompletedProcess[str]:
+        path = os.pathsep.join([str(python.parent), clean_env["PATH"]])
+        wanted = clean_env | {"PATH": path, "PYTHONPATH": str(project / "src")} | dict(env or {})
+        wanted = {key: value for key, value in wanted.items() if value is not None}
+        program = shutil.which(str(argv[0]), path=wanted.get("PATH")) or str(argv[0])
+        options = {"capture_output": True, "encoding": "utf-8", "cwd": project, "stdin": subprocess.DEVNULL} | options
+        return subprocess.run([program, *map(str, argv[1:])], env=wanted, check=check, **options)
+
+    return ran
