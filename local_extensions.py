@@ -42,7 +42,10 @@ FORMER_STDLIB = {
 }  # fmt: skip
 TOOLS = {"nox", "pip", "pkg_resources", "setuptools", "test", "uv", "wheel"}
 # What the locked packages are imported as, where that is not their own name.
-IMPORTED_AS = {"attr", "dateutil", "git", "google", "sklearn", "yaml"}
+IMPORTED_AS = {
+    "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits", "opentelemetry",
+    "pil", "py", "pylab", "sklearn", "yaml",
+}  # fmt: skip
 
 
 class Answers(Extension):

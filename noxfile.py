@@ -25,9 +25,10 @@ def install(session: nox.Session, lock: str = LOCK) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Generate a project with the default answers and run its sample experiment: nox -s demo [-- FOLDER]"""
+    """Generate a project beside this folder and run its sample experiment: nox -s demo [-- FOLDER]"""
     install(session)
-    folder = Path(session.posargs[0] if session.posargs else "demo").resolve()
+    # Not inside: the project is to be a git repository of its own.
+    folder = Path(session.posargs[0]).resolve() if session.posargs else HERE.parent
     project = folder / "penguin-classifier"
     if project.exists():
         session.log(f"{project} is there already: running its sample experiment again")
