@@ -37,14 +37,15 @@ OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 # In the standard library of 3.11, gone from 3.13: the Python asked may be newer than the Python that trains.
 FORMER_STDLIB = {
-    "aifc", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "crypt", "distutils", "imghdr", "imp", "lib2to3",
-    "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "smtpd", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
+    "aifc", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "crypt", "distutils", "imghdr", "imp",
+    "lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "smtpd", "sndhdr", "spwd", "sunau",
+    "telnetlib", "uu", "xdrlib",
 }  # fmt: skip
 TOOLS = {"nox", "pip", "pkg_resources", "setuptools", "test", "uv", "wheel"}
 # What the locked packages are imported as, where that is not their own name.
 IMPORTED_AS = {
-    "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits", "opentelemetry",
-    "pil", "py", "pylab", "sklearn", "yaml",
+    "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits",
+    "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml",
 }  # fmt: skip
 
 
@@ -69,15 +70,13 @@ class Answers(Extension):
 
 
 class AnswersContext(Context):
-    """What a template sees: the answers, and `project_slug` and `package_name`, which nobody is asked and none can set."""
+    """What a template sees: the answers, and `project_slug` and `package_name`, which no answer can set."""
 
-    def __init__(
-        self, environment: Environment, parent: dict[str, Any], name: str | None, blocks: Any, globals: Any = None
-    ) -> None:
+    def __init__(self, environment: Environment, parent: dict[str, Any], *rest: Any, **named: Any) -> None:
         answers = parent["cookiecutter"]
         if generating(answers):
             parent = {**parent, "cookiecutter": {**answers, **derived_names(answers["project_name"])}}
-        super().__init__(environment, parent, name, blocks, globals)
+        super().__init__(environment, parent, *rest, **named)
 
 
 def generating(answers: Mapping[str, Any]) -> bool:
@@ -225,7 +224,9 @@ def uri_rule(tracking_uri: str) -> str | None:
     if holds_secret(uri):
         home = "MLFLOW_TRACKING_URI" if kind in DATABASES else "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         return f"must not hold a user or a password, because the project's files are shared; set {home} instead"
-    if not uri.hostname or re.search(r"\s", uri.netloc):
+    if re.search(r"\s", tracking_uri):
+        return "must have no spaces"
+    if not uri.hostname:
         return f"must name a host after {uri.scheme}://"
     return None
 

@@ -91,4 +91,4 @@ def ui(session: nox.Session) -> None:
         webbrowser.open(uri)
     else:
         serve = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--workers", "1"]
-        session.run(*serve, *session.posargs)
+        session.run(*serve, *session.posargs, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})

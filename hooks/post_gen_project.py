@@ -8,11 +8,9 @@ from pathlib import Path
 
 AUTHOR = bytes.fromhex("<< cookiecutter.author | hexadecimal >>").decode().strip()
 
-# The first commit holds exactly what was generated, whatever this machine's git is told to ignore, convert, sign or run.
+# The first commit holds exactly what was generated, whatever git is told here to ignore, convert, sign or run.
 FIRST_COMMIT = {
     "init.defaultObjectFormat": "sha1",
-    "core.autocrlf": "false",
-    "core.safecrlf": "false",
     "core.excludesFile": "",
     "core.attributesFile": "",
     "core.fsmonitor": "false",

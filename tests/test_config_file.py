@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
@@ -55,6 +55,7 @@ def experiment(machinery: SimpleNamespace) -> Any:
 
     class Layer(section):
         size: int
+        inner: "Layer | None" = None
 
     class Model(section):
         max_depth: int
@@ -327,6 +328,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("config")
 
 
+@settings(deadline=None)
 @given(values=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_what_is_written_is_read_back_exactly(
     machinery: SimpleNamespace, scratch: Path, values: dict[str, Any]
@@ -429,6 +431,7 @@ def test_every_odd_key_of_a_file_is_named_at_once(refusals: Callable[..., list[s
 YAML_LIKE = st.text(st.sampled_from("ab01.:-? ,[]{}&*!|>'\"%@`#~<=\\\n\t\rUux\x85\u2028\ufeff\0é"), max_size=40)
 
 
+@settings(deadline=None)
 @given(text=YAML_LIKE | st.text())
 def test_any_text_is_read_or_refused(machinery: SimpleNamespace, scratch: Path, text: str) -> None:
     (scratch / "any.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -441,6 +444,7 @@ def test_any_text_is_read_or_refused(machinery: SimpleNamespace, scratch: Path, 
         assert {(key,) for key in values} <= set(marks)
 
 
+@settings(deadline=None)
 @given(
     override=st.from_regex(r"\A[a-c.]{0,5}=?", fullmatch=False)
     | st.tuples(st.just("labels.a="), YAML_LIKE).map("".join)
@@ -551,7 +555,7 @@ WRONG = {
     "number for a path": ("data: {path: 3}", ":1: data.path: expected text, got the number 3"),
     "yes for a boolean": ("verbose: yes", ":1: verbose: expected true or false, got the text 'yes'"),
     "number for a boolean": ("verbose: 1", ":1: verbose: expected true or false, got the number 1"),
-    "null": ("seed:", ":1: seed: expected a whole number, got nothing (null)"),
+    "null": ("seed:", ":1: seed: expected a whole number, got nothing (null). To fix it: write a value, or"),
     "null section": ("model:", ":1: model: expected a section, got nothing (null)"),
     "list for a section": ("data: [a]", ":1: data: expected a section, got a list"),
     "section for a list": ("model: {weights: {a: 1}}", ":1: model.weights: expected a list, got a section"),

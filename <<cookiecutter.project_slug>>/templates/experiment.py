@@ -20,7 +20,10 @@ def train_and_evaluate(config: ExperimentConfig) -> None:
 
 
 def run_experiment(config: ExperimentConfig) -> str:
-    """The baseline that a model has to beat. Returns the id of the run."""
+    """Record the baseline that a model has to beat.
+
+    Returns the id of the run.
+    """
     with tracked_run(config) as run:
         train_and_evaluate(config)
     return run.info.run_id

@@ -12,11 +12,14 @@ from sklearn.pipeline import Pipeline
 from .config import ExperimentConfig
 from .data import Split, load_split
 from .model import build_model
-from .reproducibility import PROJECT_ROOT, tracked_run
+from .reproducibility import locked_requirements, tracked_run
 
 
 def run_experiment(config: ExperimentConfig) -> str:
-    """Train a classifier of penguins and record how well it does. Returns the id of the run."""
+    """Train a classifier of penguins and record how well it does.
+
+    Returns the id of the run.
+    """
     with tracked_run(config) as run:
         split = load_split(config.data, config.seed)
         model = build_model(config.model, config.seed)
@@ -55,7 +58,7 @@ def log_model(model: Pipeline, split: Split) -> None:
         model,
         name="model",
         signature=infer_signature(split.x_train, model.predict(split.x_train)),
-        pip_requirements=str(PROJECT_ROOT / "requirements.txt"),
+        pip_requirements=locked_requirements(),
         skops_trusted_types=[
             "numpy.dtype",
             "sklearn.tree._tree.Tree",

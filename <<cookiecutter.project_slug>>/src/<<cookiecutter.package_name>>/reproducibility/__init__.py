@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .command import experiment_command
     from .config_file import Config, Section, load
-    from .provenance import PROJECT_ROOT
+    from .provenance import PROJECT_ROOT, locked_requirements
     from .store import tracking_uri
     from .tracking import log_reproducibility_info, tracked_run, validate_required_tags
     from .violation import Refused, Violation
@@ -22,7 +22,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 _ROOMS = {
     "command": ("experiment_command",),
     "config_file": ("Config", "Section", "load"),
-    "provenance": ("PROJECT_ROOT",),
+    "provenance": ("PROJECT_ROOT", "locked_requirements"),
     "store": ("tracking_uri",),
     "tracking": ("log_reproducibility_info", "tracked_run", "validate_required_tags"),
     "violation": ("Refused", "Violation"),
@@ -37,6 +37,7 @@ __all__ = [
     "Violation",
     "experiment_command",
     "load",
+    "locked_requirements",
     "log_reproducibility_info",
     "tracked_run",
     "tracking_uri",

@@ -1,14 +1,17 @@
 """Admission: may this run start? Every violation at once, before anything is created or computed."""
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import git
 from .config_file import Config
+from .digest import canonical
 from .policy import violations
 from .provenance import PROJECT_ROOT, PROVENANCE_TAGS, Provenance, gather
+from .secret import secrets_in
 from .violation import Refused, Violation
 
 # MLflow cuts what is longer without a word, and a value that was cut is a wrong one.
@@ -17,10 +20,13 @@ _LONGEST_KEY = 250
 _KEY = re.compile(r"[\w.\-/ :]+")
 
 
-def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str]) -> Provenance:
-    """Return the provenance of a run of *config* with the extra *tags*; raises Refused with every violation."""
+def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False) -> Provenance:
+    """Return the provenance of a run of *config* with the extra *tags*; raises Refused with every violation.
+
+    A run that has *begun* is in an experiment already, so that the config need not name one.
+    """
     provenance = gather(config)
-    found = [*provenance.refusals, *_set_by_hand(tags), *_unplaced(provenance)]
+    found = [*provenance.refusals, *_set_by_hand(tags), *([] if begun else _unplaced(provenance))]
     if provenance.policy.uncommitted_config == "refuse":
         found += _uncommitted_config(config)
     if provenance.policy.environment_drift == "refuse" and provenance.environment:
@@ -30,7 +36,14 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str]) -> Proven
             )
             for drift in provenance.environment.drift
         ]
-    all_tags = {**tags, **provenance.tags}
+    if problem := _unrecordable(provenance.values):
+        raise Refused([*found, problem])
+    found += [
+        Violation(key, f"the tag is {value!r}, not text", f"write it as {str(value)!r}")
+        for key, value in tags.items()
+        if not isinstance(value, str)
+    ]
+    all_tags = {**{key: str(value) for key, value in tags.items()}, **provenance.tags}
     found += [*_unfit("tag", all_tags), *_unfit("param", provenance.params)]
     judged = violations(all_tags, provenance.params, provenance.policy)
     found += [violation for violation in judged if violation.key not in provenance.untold]
@@ -61,7 +74,7 @@ def _unplaced(provenance: Provenance) -> Iterator[Violation]:
 
 def _uncommitted_config(config: Config | Mapping[str, Any]) -> Iterator[Violation]:
     if not isinstance(config, Config):
-        yield Violation("uncommitted_config", "the config did not come from a file", "load it with `load_config`")
+        yield Violation("uncommitted_config", "the config did not come from a file", "load it from one with `load`")
         return
     for file in config.source.files:
         if not git.is_committed(PROJECT_ROOT, file):
@@ -73,11 +86,20 @@ def _uncommitted_config(config: Config | Mapping[str, Any]) -> Iterator[Violatio
             )
 
 
+def _unrecordable(values: Mapping[str, Any]) -> Violation | None:
+    try:
+        canonical(values)
+    except (TypeError, ValueError) as error:
+        fix = "use text, finite numbers, true, false, null, lists and dicts of them"
+        return Violation("config", f"it holds a value that cannot be recorded ({error})", fix)
+    return None
+
+
 def _unfit(kind: str, recorded: Mapping[str, str]) -> Iterator[Violation]:
     """What MLflow would cut or refuse after the run was created."""
     for key, value in recorded.items():
-        if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
-            rule = f"at most {_LONGEST_KEY} letters, digits and _ - . / : or space"
+        if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key) or not _is_one_path(key):
+            rule = f"at most {_LONGEST_KEY} letters, digits and _ - . : or space, and single / between them"
             yield Violation(key[:80], f"the name of this {kind} cannot be recorded", f"use {rule}")
         if len(value) > LONGEST[kind]:
             yield Violation(
@@ -85,3 +107,10 @@ def _unfit(kind: str, recorded: Mapping[str, str]) -> Iterator[Violation]:
                 f"the {kind} has {len(value)} characters, more than the {LONGEST[kind]} that MLflow keeps",
                 "shorten it, or put it into a file under data/ and name the file",
             )
+        for secret in sorted(set(secrets_in(value.encode("utf-8", "replace")).values())):
+            yield Violation(key, f"the {kind} looks like {secret}", "keep it in the environment and read it from there")
+
+
+def _is_one_path(key: str) -> bool:
+    """MLflow names files after params: a name such as ``a//b`` or ``../a`` would be that of another one."""
+    return posixpath.normpath(key) == key and key != "." and not key.startswith(("..", "/"))

@@ -14,7 +14,7 @@ def main() -> None:
     """
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@main.command(short_help="Run an experiment and validate it.", context_settings={"ignore_unknown_options": True})
 @click.argument("config")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def train(config: str, options: tuple[str, ...]) -> None:
@@ -22,14 +22,16 @@ def train(config: str, options: tuple[str, ...]) -> None:
 
     The same as `python scripts/train.py --config CONFIG`, which explains the other options.
     """
+    from .progress import say
     from .provenance import PROJECT_ROOT
 
     script = str(PROJECT_ROOT / "scripts" / "train.py")
+    say("loading the experiment ...")
     sys.argv = [script, "--config", config, *options]
     runpy.run_path(script, run_name="__main__")
 
 
-@main.command()
+@main.command(short_help="Check a recorded run by its id.")
 @click.argument("run_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def validate(run_id: str, as_json: bool) -> None:

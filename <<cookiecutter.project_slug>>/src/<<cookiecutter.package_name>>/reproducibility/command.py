@@ -1,5 +1,6 @@
 """The command line of an experiment: a config file and changes to it in, a recorded and validated run out."""
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,11 +20,14 @@ C = TypeVar("C", bound=Config)
 def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> click.Command:
     """Return the command that loads a *model* from ``--config`` and ``--set``, runs it, and validates its run.
 
-    *run_experiment* trains and returns the id of its run. The command ends with status 0 when the run holds, 1 when
-    the training failed or the run does not hold, 2 when nothing was started, and 130 after Ctrl-C.
+    *run_experiment* trains and returns the id of its run; the first paragraph of its docstring is the help. The
+    command ends with status 0 when the run holds, 1 when the training failed or the run does not hold, 2 when nothing
+    was started, and 130 after Ctrl-C.
     """
 
-    @click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=run_experiment.__doc__)
+    purpose = (inspect.getdoc(run_experiment) or "").partition("\n\n")[0]
+
+    @click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=purpose)
     @click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="A YAML file in configs/.")
     @click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."

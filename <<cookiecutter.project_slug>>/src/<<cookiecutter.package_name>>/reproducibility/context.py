@@ -1,14 +1,13 @@
 """The tags of the provenance on runs that did not ask for them: plain `mlflow.start_run()` and autologging.
 
-MLflow loads the class through the entry point group ``mlflow.run_context_provider`` in pyproject.toml.
+MLflow loads the class through the entry point group ``mlflow.run_context_provider`` in pyproject.toml, while it is
+imported itself: so nothing of MLflow is imported here, not even the base class, which MLflow does not ask for.
 """
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-
-from mlflow.tracking.context.abstract_context import RunContextProvider
 
 from .provenance import gather, team_defaults
 from .violation import Refused
@@ -26,7 +25,7 @@ def silenced() -> Iterator[None]:
         _providing.reset(token)
 
 
-class ProvenanceContext(RunContextProvider):
+class ProvenanceContext:
     """Gives a new run of the fluent API the tags of the team's defaults in configs/base.yaml.
 
     MLflow swallows what a provider raises, so this cannot block a run: it warns about what is missing, and

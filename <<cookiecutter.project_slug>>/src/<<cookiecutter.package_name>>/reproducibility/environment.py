@@ -83,32 +83,32 @@ def environment(root: Path) -> Environment:
         lock_digest=digest(lock_bytes),
         image=os.environ.get("CONTAINER_IMAGE") or "none",
         packages={name: installed[name].version for name in sorted(installed)},
-        drift=_drift(root, _pins(lock), installed),
+        drift=_drift(root, pins(lock), installed),
     )
 
 
-def _drift(root: Path, pins: dict[str, str], installed: dict[str, metadata.Distribution]) -> tuple[Drift, ...]:
+def _drift(root: Path, locked: dict[str, str], installed: dict[str, metadata.Distribution]) -> tuple[Drift, ...]:
     found = []
-    for name, locked in pins.items():
+    for name, version in locked.items():
         dist = installed.get(name)
         if dist is None:
-            found.append(Drift(name, locked, None))
-        elif dist.version != locked:
-            found.append(Drift(name, locked, dist.version))
+            found.append(Drift(name, version, None))
+        elif dist.version != version:
+            found.append(Drift(name, version, dist.version))
         elif (source := dist.read_text("direct_url.json")) is not None:
             # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
-            found.append(Drift(name, locked, f"{dist.version} from {without_credentials(json.loads(source)['url'])}"))
-    tools = {name for file in sorted(root.glob("requirements-*.txt")) for name in _pins(file)}
+            found.append(Drift(name, version, f"{dist.version} from {without_credentials(json.loads(source)['url'])}"))
+    tools = {name for file in sorted(root.glob("requirements-*.txt")) for name in pins(file)}
     with (root / "pyproject.toml").open("rb") as file:
         this_project = canonicalize_name(tomllib.load(file)["project"]["name"])
-    for name in sorted(installed.keys() - pins.keys() - tools - _INSTALLERS - {this_project}):
+    for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS - {this_project}):
         found.append(Drift(name, None, installed[name].version))
     return tuple(found)
 
 
-def _pins(lock: Path) -> dict[str, str]:
+def pins(lock: Path) -> dict[str, str]:
     """Return {canonical name: version} for the lines of *lock* whose marker holds here."""
-    pins = {}
+    found = {}
     for number, line in _logical_lines(lock):
         try:
             requirement = Requirement(re.split(r"\s--hash=", line, maxsplit=1)[0])
@@ -126,8 +126,8 @@ def _pins(lock: Path) -> dict[str, str]:
                 ]
             )
         if requirement.marker is None or requirement.marker.evaluate():
-            pins[canonicalize_name(requirement.name)] = versions[0].version
-    return pins
+            found[canonicalize_name(requirement.name)] = versions[0].version
+    return found
 
 
 def _logical_lines(lock: Path) -> Iterator[tuple[int, str]]:

@@ -21,7 +21,7 @@ _PINNED = {
     "core.autocrlf": "false",
     "core.checkStat": "default",
     "core.fsmonitor": "false",
-    "core.hooksPath": os.devnull,
+    "core.hooksPath": "/dev/null",  # git knows it on Windows too
     "core.ignoreStat": "false",
     "core.quotePath": "true",
     "core.safecrlf": "false",
@@ -29,6 +29,7 @@ _PINNED = {
     "core.splitIndex": "false",
     "core.trustctime": "true",
     "core.untrackedCache": "false",
+    "diff.orderFile": "/dev/null",
     "diff.suppressBlankEmpty": "false",
 }
 

@@ -16,8 +16,9 @@ class Terminated(SystemExit):
 class Interruption:
     """Holds both signals from entry until `release`. A signal that came meanwhile is raised by `release`, not lost.
 
-    A run that is half created when a signal strikes would stay RUNNING for ever. Outside the main thread, where Python
-    handles no signals, it does nothing. The earlier handlers come back at the end.
+    A run that is half created when a signal strikes would stay RUNNING for ever. A signal held at the end is raised
+    when the block is left. A signal that the process ignores (Ctrl-C under nohup) stays ignored. Outside the main
+    thread, where Python handles no signals, it does nothing. The earlier handlers come back at the end.
     """
 
     def __enter__(self) -> Self:
@@ -25,7 +26,10 @@ class Interruption:
         self._pending: int | None = None
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # None is a handler that Python did not set and could not bring back
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -33,6 +37,8 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._pending is not None and not isinstance(error, Terminated | KeyboardInterrupt):
+            self._raise(self._pending)
 
     def hold(self) -> None:
         self._held = True
@@ -40,12 +46,14 @@ class Interruption:
     def release(self) -> None:
         self._held = False
         if self._pending is not None:
-            self._raise(self._pending)
+            number, self._pending = self._pending, None
+            self._raise(number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._held:
             self._pending = number
         else:
+            self._held = number == signal.SIGTERM  # whoever sends it twice must not strike the run while it ends
             self._raise(number)
 
     @staticmethod

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import git
-from .config_file import TEAM_SECTIONS, Config, config_digest, flatten, load_section
+from .config_file import Config, config_digest, flatten, load_section, read_defaults
 from .data_version import DataVersion, data_version
 from .digest import canonical, digest
-from .environment import LOCK, Environment, environment
+from .environment import LOCK, Environment, environment, pins
 from .policy import Policy
 from .seeding import Seeding, plan
-from .strict_yaml import read, to_yaml
+from .strict_yaml import to_yaml
 from .violation import Refused, Violation
 
 # The root of the project whose code is running, wherever the process was started: src/<package>/reproducibility/ is
@@ -136,9 +136,16 @@ def team_policy() -> Policy:
 
 
 def team_defaults() -> dict[str, Any]:
-    """Return the values of configs/base.yaml that every experiment starts from, without the team's own sections."""
-    values, _ = read(BASE_CONFIG)
-    return {name: value for name, value in values.items() if name not in TEAM_SECTIONS}
+    """Return the values of configs/base.yaml that every experiment starts from."""
+    return read_defaults(BASE_CONFIG)
+
+
+def locked_requirements() -> list[str]:
+    """Return what the lock pins for this interpreter, as ``name==version``: the requirements of a model trained here.
+
+    Without hashes: MLflow adds a line without one where it overlooks itself, and pip wants hashes on all or none.
+    """
+    return [f"{name}=={version}" for name, version in pins(PROJECT_ROOT / LOCK).items()]
 
 
 def current_data(values: Mapping[str, Any]) -> DataVersion:

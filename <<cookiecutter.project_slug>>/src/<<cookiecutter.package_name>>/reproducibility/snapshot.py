@@ -27,10 +27,10 @@ _SHOWN = 5
 # Each option undoes a setting under which the patch would not replay, or would run a program of the user's.
 _DIFF = (
     *("diff-index", "--cached", "--full-index", "--no-renames", "--no-relative", "--ignore-submodules=none"),
-    *("--no-ext-diff", "--no-textconv", f"-O{os.devnull}"),
+    *("--no-ext-diff", "--no-textconv"),
 )
 _AS_PATCH = (
-    *("--patch", "--binary", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short"),
+    *("--patch", "--binary", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
     *("--unified=3", "--inter-hunk-context=0", "--diff-algorithm=myers"),
 )
 

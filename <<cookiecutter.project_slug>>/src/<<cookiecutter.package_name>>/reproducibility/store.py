@@ -12,6 +12,7 @@ from filelock import FileLock
 from pydantic import field_validator
 
 from .config_file import Section, load_section
+from .failure import recordable
 from .provenance import BASE_CONFIG, PROJECT_ROOT
 from .url import without_credentials
 
@@ -27,9 +28,11 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
 }
-# For the first contact even less: nobody has computed anything yet, and a person is watching.
-_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+# Where a person is waiting even less: at the first contact, and when a run that failed is ended.
+_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+_DATABASE_RETRIES = 5  # in MLflow's rhythm under three seconds; its own ten take a hundred
 
 
 class StoreUnavailable(click.ClickException):
@@ -38,12 +41,13 @@ class StoreUnavailable(click.ClickException):
     exit_code = 2
 
     def __init__(self, uri: str, reason: object) -> None:
-        first_line = str(reason).strip().partition("\n")[0][:300]
-        fix = (
-            "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
-            if uri.startswith("http")
-            else "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
-        )
+        first_line = recordable(str(reason).strip().partition("\n")[0])[:300]
+        if uri.startswith("http"):
+            fix = "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
+        elif uri.startswith(_FILE):
+            fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
+        else:
+            fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
         super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {first_line}. {fix}.")
 
 
@@ -89,7 +93,7 @@ def reachable(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError, ModuleNotFoundError) as error:
         raise StoreUnavailable(uri, getattr(error, "message", error)) from error
 
 
@@ -106,9 +110,16 @@ def connect() -> "MlflowClient":
     # MLflow wants to write pip's version down with a model, and an environment made by uv has no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
+    if not uri.startswith("http"):
+        from mlflow.store.db import utils as database
+
+        database.MAX_RETRY_COUNT = _DATABASE_RETRIES
+        # An error that it logs on every try is raised in the end.
+        logging.getLogger(database.__name__).setLevel(logging.ERROR)
     if uri.startswith(_FILE):
         _create_once(uri, Path(uri.removeprefix(_FILE)))
-    return mlflow.MlflowClient()
+    with reachable(uri):
+        return mlflow.MlflowClient()
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
@@ -119,7 +130,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     uri = client.tracking_uri
-    with reachable(uri), _environment(_FIRST_CONTACT):
+    with reachable(uri), impatient():
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
@@ -159,7 +170,6 @@ def _create_once(uri: str, database: Path) -> None:
         with FileLock(f"{database}.lock", timeout=60):
             if database.exists():
                 return
-            logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
             unfinished = database.with_name(f"{database.name}.unfinished")
             unfinished.unlink(missing_ok=True)
             with reachable(uri):
@@ -171,10 +181,15 @@ def _create_once(uri: str, database: Path) -> None:
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ[name] for name in variables}
-    os.environ.update(variables)
+def impatient() -> Iterator[None]:
+    """Inside, a request to a server that is away is given up within ten seconds."""
+    before = {name: os.environ.get(name) for name in _IMPATIENCE}
+    os.environ.update(_IMPATIENCE)
     try:
         yield
     finally:
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

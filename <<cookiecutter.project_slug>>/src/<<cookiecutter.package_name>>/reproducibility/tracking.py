@@ -12,11 +12,12 @@ import click
 from .admission import admit
 from .config_file import Config
 from .context import silenced
-from .interruption import Interruption, Terminated
+from .failure import FAILURE_TAG, is_outage, reason
+from .interruption import Interruption
 from .policy import violations
+from .progress import say
 from .provenance import Provenance, current_data, team_defaults, team_policy
-from .store import StoreUnavailable, connect, experiment_id, reachable
-from .url import without_credentials
+from .store import StoreUnavailable, connect, experiment_id, impatient, reachable
 from .violation import Refused, Violation
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # mlflow is imported inside the functions, after the checks: a refusal must not wait seconds for an import.
 
 EVIDENCE = "reproducibility"
-FAILURE_TAG = "failure"
+_BATCH = 100  # the params that MLflow takes at once
 
 
 class RunIncomplete(Refused):
@@ -48,18 +49,21 @@ def tracked_run(
 
     Raises Refused, StoreUnavailable (the store is away), RunIncomplete (at the end), and what the block raises.
     """
+    say("looking at the commit, the data and the environment ...")
     provenance = admit(config, tags or {})
+    say("opening the tracking store ...")
     client = connect()
     import mlflow
 
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
+    parent = mlflow.active_run()
     with Interruption() as interruption:
         with reachable(client.tracking_uri), silenced():
             run = mlflow.start_run(
                 experiment_id=experiment,
                 run_name=run_name,
                 tags={**(tags or {}), **provenance.tags},
-                nested=mlflow.active_run() is not None,
+                nested=parent is not None,
             )
         run_id = run.info.run_id
         try:
@@ -67,18 +71,21 @@ def tracked_run(
             with reachable(client.tracking_uri):
                 _log(client, run_id, provenance)
             provenance.seeding.apply()
+            say(f"run {run_id} is recording")
             yield run
             with reachable(client.tracking_uri):
-                _require_unchanged(client.get_run(run_id).data, provenance)
+                _require_unchanged(client.get_run(run_id), provenance)
             interruption.hold()
         except BaseException as error:
             interruption.hold()
-            _fail(client, run_id, _reason(error))
-            if _is_outage(error):
+            _fail(client, run_id, parent, reason(error))
+            if is_outage(error):
                 raise StoreUnavailable(client.tracking_uri, error) from error
+            if isinstance(error, SystemExit) and not error.code:
+                raise SystemExit(1) from error  # the run failed: the status must not say that all is well
             raise
         with reachable(client.tracking_uri):
-            _end(client, run_id, "FINISHED")
+            _end(client, run_id, parent, "FINISHED")
 
 
 def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -> None:
@@ -88,7 +95,7 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
     everything that speaks against the run, which MLflow then ends as FAILED.
     """
     run = _active_run()
-    provenance = admit(config if config is not None else team_defaults(), {})
+    provenance = admit(config if config is not None else team_defaults(), {}, begun=True)
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -124,11 +131,10 @@ def _log(
     """Log params (and *tags*) in one batch, the data version as the run's dataset, and the evidence."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in provenance.params.items()],
-        tags=[RunTag(key, value) for key, value in (tags or {}).items()],
-    )
+    params = [Param(key, value) for key, value in provenance.params.items()]
+    client.log_batch(run_id, params=params[:_BATCH], tags=[RunTag(key, value) for key, value in (tags or {}).items()])
+    for start in range(_BATCH, len(params), _BATCH):
+        client.log_batch(run_id, params=params[start : start + _BATCH])
     path = str(provenance.values["data"]["path"])
     version = provenance.data.version
     # MLflow keeps 36 characters of a dataset's digest: the whole version is in its source and in the tag.
@@ -141,9 +147,13 @@ def _log(
         client.log_artifacts(run_id, folder, EVIDENCE)
 
 
-def _require_unchanged(recorded: Any, provenance: Provenance) -> None:
+def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> None:
     """Raise RunIncomplete unless the run still carries what it started with and the data is still what was read."""
+    recorded = run.data
     found = list(violations(recorded.tags, recorded.params, provenance.policy))
+    if run.info.status in ("FAILED", "KILLED") or run.info.lifecycle_stage == "deleted":
+        problem = "the run was ended as failed or deleted inside its block"
+        found.append(Violation("status", problem, "leave its end to `tracked_run`"))
     known = {violation.key for violation in found}
     for key, value in provenance.tags.items():
         if recorded.tags.get(key) != value and key not in known:
@@ -165,38 +175,33 @@ def _require_unchanged(recorded: Any, provenance: Provenance) -> None:
         raise RunIncomplete(found)
 
 
-def _end(client: "mlflow.MlflowClient", run_id: str, status: str) -> None:
+def _end(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", status: str) -> None:
+    """End the run and whatever the block left running inside it, so that *parent* is the active run again."""
     import mlflow
 
-    active = mlflow.active_run()
-    if active is not None and active.info.run_id == run_id:
+    ended = set()
+    while (active := mlflow.active_run()) is not None and (parent is None or active.info.run_id != parent.info.run_id):
+        ended.add(active.info.run_id)
         mlflow.end_run(status)
-    else:  # the block ended the run itself, but it is not up to the block whether the run counts as finished
+    if run_id not in ended:  # the block ended it, but it is not up to the block whether the run counts as finished
         client.set_terminated(run_id, status)
 
 
-def _fail(client: "mlflow.MlflowClient", run_id: str, reason: str) -> None:
+def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", why: str) -> None:
     """End the run FAILED and say why. Never raises: what made it fail is the error to show, not this."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        client.set_tag(run_id, FAILURE_TAG, reason)
-        _end(client, run_id, "FAILED")
-    except MlflowException:
-        reason += " (the tracking store could not be told: there the run still counts as running)"
-    click.echo(f"run {run_id} ended FAILED: {reason}", err=True)
-
-
-def _is_outage(error: BaseException) -> bool:
-    """Whether *error* is the MLflow client giving up on a server, not one of its complaints about what was logged."""
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and str(error).startswith("API request to")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, (Terminated, KeyboardInterrupt)):
-        return "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted with Ctrl-C"
-    if isinstance(error, SystemExit):
-        return f"sys.exit({error.code!r}) before the end of the run"
-    return without_credentials(f"{type(error).__name__}: {error}")[:500]
+    told = True
+    # The end is tried even where the tag failed: it also takes the run from MLflow, who would call it FINISHED at exit.
+    for step in (
+        lambda: client.set_tag(run_id, FAILURE_TAG, why),
+        lambda: _end(client, run_id, parent, "FAILED"),
+    ):
+        try:
+            with impatient():
+                step()
+        except MlflowException:
+            told = False
+    if not told:
+        why += " (the tracking store could not be told: there the run may still count as running)"
+    click.echo(f"run {run_id} ended FAILED: {why}", err=True)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from .config_file import config_digest, flatten
 from .digest import canonical, digest
 from .environment import LOCK
+from .failure import FAILURE_TAG
 from .policy import violations
 from .provenance import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH, team_policy
 from .store import connect, page, reachable
 from .strict_yaml import read
-from .tracking import EVIDENCE, FAILURE_TAG
+from .tracking import EVIDENCE
+from .url import without_credentials
 from .violation import Refused, Violation
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def validate(run_id: str) -> Validation:
             if any(file.path == EVIDENCE for file in client.list_artifacts(run_id)):
                 client.download_artifacts(run_id, EVIDENCE, folder)
         checks = (
-            Check("status", run.info.status == "FINISHED", _status(run)),
+            Check("status", _status(run) == "FINISHED", _status(run)),
             Check(
                 "required tags and params",
                 not found,
@@ -82,12 +84,13 @@ def _find(client: "MlflowClient", run_id: str) -> "Run":
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
     fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
-    raise Refused([Violation("run id", f"{client.tracking_uri} has no run {run_id[:80]!r}", fix)])
+    raise Refused([Violation("run id", f"{without_credentials(client.tracking_uri)} has no run {run_id[:80]!r}", fix)])
 
 
 def _status(run: "Run") -> str:
+    status = run.info.status if run.info.lifecycle_stage == "active" else f"{run.info.status}, deleted"
     reason = run.data.tags.get(FAILURE_TAG)
-    return f"{run.info.status}: {reason}" if reason else run.info.status
+    return f"{status}: {reason}" if reason else status
 
 
 def _evidence_checks(run: "Run", folder: Path) -> Iterator[Check]:
@@ -105,7 +108,7 @@ def _evidence_checks(run: "Run", folder: Path) -> Iterator[Check]:
             yield Check("config", False, str(refused))
         else:
             yield _same("config digest", tags.get("config_digest"), config_digest(values))
-            yield _equal("params are the config's", params, flatten(values), also=("data_version", "seed"))
+            yield _equal("params are the config's", params, flatten(values))
     if LOCK not in missing:
         yield _same("lock digest", tags.get("lock_digest"), digest((folder / LOCK).read_bytes()))
 
@@ -115,21 +118,23 @@ def _manifest_checks(
 ) -> Iterator[Check]:
     try:
         manifest = json.loads(content)
-        schema = manifest["schema"]
+        manifest_digest = digest(canonical(manifest))
+        schema, its_tags, its_params = manifest["schema"], dict(manifest["tags"]), dict(manifest["params"])
+        patch_digest = manifest["patch_digest"]
     except (ValueError, TypeError, KeyError):
         yield Check("manifest", False, f"{MANIFEST} is no manifest")
         return
-    yield _same("manifest digest", tags.get("manifest_digest"), digest(canonical(manifest)))
+    yield _same("manifest digest", tags.get("manifest_digest"), manifest_digest)
     if schema != MANIFEST_SCHEMA:
         yield Check(
             "manifest", False, f"schema {schema}, this version of the project reads {MANIFEST_SCHEMA}: update it"
         )
         return
-    yield _equal("tags are the manifest's", {key: tags.get(key) for key in manifest["tags"]}, manifest["tags"])
-    yield _equal("params are the manifest's", {key: params.get(key) for key in manifest["params"]}, manifest["params"])
-    if (folder / PATCH).is_file() or manifest["patch_digest"]:
+    yield _equal("tags are the manifest's", tags, its_tags)
+    yield _equal("params are the manifest's", params, its_params)
+    if (folder / PATCH).is_file() or patch_digest:
         patch = (folder / PATCH).read_bytes() if (folder / PATCH).is_file() else b""
-        yield _same("patch digest", manifest["patch_digest"], digest(patch))
+        yield _same("patch digest", patch_digest, digest(patch))
 
 
 def _same(name: str, recorded: str | None, computed: str) -> Check:
@@ -138,12 +143,9 @@ def _same(name: str, recorded: str | None, computed: str) -> Check:
     return Check(name, False, f"recorded {recorded or 'nothing'}, but what is there gives {computed}")
 
 
-def _equal(name: str, recorded: Mapping[str, Any], expected: Mapping[str, Any], also: tuple[str, ...] = ()) -> Check:
-    differing = sorted(
-        key
-        for key in recorded.keys() | expected.keys()
-        if recorded.get(key) != expected.get(key) and not (key in also and key not in expected)
-    )
-    shown = ", ".join(f"{key}: {recorded.get(key)!r} instead of {expected.get(key)!r}" for key in differing[:5])
+def _equal(name: str, recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> Check:
+    """Whether everything expected was recorded; what a run logs beside it is its own affair."""
+    differing = sorted(key for key in expected if recorded.get(key) != expected[key])
+    shown = ", ".join(f"{key}: {recorded.get(key)!r} instead of {expected[key]!r}" for key in differing[:5])
     more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
     return Check(name, not differing, f"{shown}{more}" if differing else f"{len(expected)} equal")

@@ -1,0 +1,119 @@
+"""One side of the tracked-run benchmark, in an environment of its own: a line in is a run, a line out what it took.
+
+python tracked_run_client.py ours PACKAGE FACTS        records a tracked run; its first writes what it recorded to FACTS
+python tracked_run_client.py one-by-one|batch FACTS    records the same with MLflow alone
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import requests
+
+EXPERIMENT = "benchmark"
+METRICS = {"cv_mean": 0.97, "cv_std": 0.01, "accuracy": 0.98, "balanced_accuracy": 0.975, "f1_macro": 0.97}
+EVIDENCE = "reproducibility"
+requested: list[str] = []
+
+
+def count_requests() -> None:
+    """Write down every request that leaves this process, at the place where `requests` hands it to a connection."""
+    send = requests.adapters.HTTPAdapter.send
+
+    def counted(adapter, request, *args, **options):
+        requested.append(f"{request.method} {request.path_url.partition('?')[0]}")
+        return send(adapter, request, *args, **options)
+
+    requests.adapters.HTTPAdapter.send = counted
+
+
+def tracked(package: str, artifact: Path) -> Callable[[], str]:
+    """Return a run the way the project does it."""
+    reproducibility = importlib.import_module(f"{package}.reproducibility")
+    model = importlib.import_module(f"{package}.config").ExperimentConfig
+    config = reproducibility.load(reproducibility.PROJECT_ROOT / "configs" / "experiment.yaml", model)
+
+    def run() -> str:
+        with reproducibility.tracked_run(config) as active:
+            mlflow.log_metrics(METRICS)
+            mlflow.log_artifact(str(artifact))
+        return active.info.run_id
+
+    return run
+
+
+def one_by_one(facts: dict, folder: Path) -> str:
+    """The usual way of tutorials."""
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run() as active:
+        for key, value in facts["tags"].items():
+            mlflow.set_tag(key, value)
+        for key, value in facts["params"].items():
+            mlflow.log_param(key, value)
+        for key, value in METRICS.items():
+            mlflow.log_metric(key, value)
+        for file in sorted((folder / EVIDENCE).iterdir()):
+            mlflow.log_artifact(str(file), EVIDENCE)
+        mlflow.log_artifact(facts["artifact"])
+    return active.info.run_id
+
+
+def batch(facts: dict, folder: Path) -> str:
+    """The same in as few calls as MLflow's own interface suggests."""
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run(tags=facts["tags"]) as active:
+        mlflow.log_params(facts["params"])
+        mlflow.log_metrics(METRICS)
+        mlflow.log_artifacts(str(folder / EVIDENCE), EVIDENCE)
+        mlflow.log_artifact(facts["artifact"])
+    return active.info.run_id
+
+
+def recorded(run_id: str) -> dict:
+    """What the server holds of a run, without what MLflow adds by itself."""
+    data = mlflow.MlflowClient().get_run(run_id).data
+    listed = [mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path=folder) for folder in ("", EVIDENCE)]
+    files = [file.path for files in listed for file in files if not file.is_dir]
+    tags = {key: value for key, value in data.tags.items() if not key.startswith("mlflow.")}
+    return {"tags": tags, "params": data.params, "metrics": data.metrics, "files": sorted(files)}
+
+
+def write_facts(run_id: str, facts_file: Path, artifact: Path) -> None:
+    mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=EVIDENCE, dst_path=str(facts_file.parent))
+    facts_file.write_text(json.dumps(recorded(run_id) | {"artifact": str(artifact)}))
+
+
+def main(side: str, *arguments: str) -> None:
+    results = os.fdopen(os.dup(1), "w")
+    sys.stdout = open(os.devnull, "w")  # MLflow prints the address of each run
+    count_requests()
+    facts_file = Path(arguments[-1])
+    artifact = facts_file.parent / "confusion_matrix.png"
+    if side == "ours":
+        run = tracked(arguments[0], artifact)
+    else:
+        facts = json.loads(facts_file.read_text())
+        way = {"one-by-one": one_by_one, "batch": batch}[side]
+
+        def run() -> str:
+            return way(facts, facts_file.parent)
+
+    for _ in sys.stdin:
+        requested.clear()
+        started = time.perf_counter()
+        run_id = run()
+        seconds = time.perf_counter() - started
+        sent = list(requested)
+        if side == "ours" and not facts_file.exists():
+            write_facts(run_id, facts_file, artifact)
+        results.write(json.dumps({"seconds": seconds, "requests": sent, "recorded": recorded(run_id)}) + "\n")
+        results.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,142 @@
+"""The context provider: runs that were started without `tracked_run` carry the same tags, from anywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree, move
+from subprocess import CompletedProcess
+
+import pytest
+from laboratory import Laboratory, store_at
+
+# Every way to start a run, in one process; what a user would have imported first comes first.
+WAYS = """
+import subprocess, sys, warnings
+import mlflow
+warnings.simplefilter("always")
+from sklearn.linear_model import LogisticRegression
+
+client = mlflow.MlflowClient()
+with mlflow.start_run(run_name="plain"): pass
+client.create_run("0", run_name="by the client")
+mlflow.sklearn.autolog(log_models=False)
+LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+mlflow.sklearn.autolog(disable=True)
+subprocess.run(["git", "-C", sys.argv[1], "commit", "--quiet", "--allow-empty", "--message=Meanwhile"], check=True)
+with mlflow.start_run(run_name="after a commit"): pass
+from PACKAGE.reproducibility import tracked_run
+with tracked_run({"experiment_name": "tracked", "seed": 42, "data": {"path": "data/penguins.csv"}}, run_name="tracked"):
+    pass
+with mlflow.start_run(experiment_id="0", run_name="after a tracked run"): pass
+"""
+# The other way round: the machinery is imported before MLflow is.
+MACHINERY_FIRST = """
+from PACKAGE.reproducibility import tracked_run
+import mlflow
+with mlflow.start_run(run_name="machinery first"): pass
+"""
+UNTOLD = """
+import mlflow
+from PACKAGE.reproducibility import validate_required_tags
+try:
+    with mlflow.start_run(run_name="untold"):
+        print("the experiment is running")
+        validate_required_tags()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+OURS = {
+    *("git_commit", "git_branch", "git_remote", "git_dirty", "data_version", "author", "config_digest", "lock_digest"),
+    *("image", "manifest_digest", "mlflow.user", "mlflow.source.git.commit"),
+}
+
+
+@pytest.fixture(scope="module")
+def laboratory(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Laboratory:
+    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("context") / project.name)))
+    laboratory.commit()
+    return laboratory
+
+
+@pytest.fixture(scope="module")
+def commits(laboratory: Laboratory) -> tuple[str, str]:
+    """The commits before and after the runs of every way, started with `python -c` from a folder outside the project."""
+    elsewhere = laboratory.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    before = laboratory.git("rev-parse", "HEAD")
+    store = store_at(laboratory.path.parent / "ways.db")
+    done = laboratory.python(WAYS, str(laboratory.path), cwd=elsewhere, env=store)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be made again" not in done.stderr
+    return before, laboratory.git("rev-parse", "HEAD")
+
+
+def test_a_plain_run_carries_the_tags_of_a_tracked_one(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    runs = laboratory.runs(laboratory.path.parent / "ways.db")
+    assert OURS <= runs["plain"].tags.keys()
+    different = {key for key in OURS if runs["after a commit"].tags[key] != runs["tracked"].tags[key]}
+    # one was made of configs/base.yaml, the other of its own values
+    assert different == {"config_digest", "manifest_digest"}
+
+
+def test_an_autologged_run_carries_the_tags(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    named = {"plain", "by the client", "after a commit", "tracked", "after a tracked run"}
+    runs = laboratory.runs(laboratory.path.parent / "ways.db")
+    (autologged,) = runs.keys() - named
+    assert OURS <= runs[autologged].tags.keys()
+    assert "estimator_name" in runs[autologged].tags
+
+
+def test_a_commit_made_meanwhile_is_seen(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    runs = laboratory.runs(laboratory.path.parent / "ways.db")
+    before, after = commits
+    assert before != after
+    for tag in ("git_commit", "mlflow.source.git.commit"):
+        assert runs["plain"].tags[tag] == before
+        assert runs["after a commit"].tags[tag] == after
+        assert runs["after a tracked run"].tags[tag] == after
+
+
+def test_a_run_of_the_bare_client_is_out_of_reach(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    """MLflow asks no provider there: only validation, and the server, can refuse such a run."""
+    assert not OURS & laboratory.runs(laboratory.path.parent / "ways.db")["by the client"].tags.keys()
+
+
+def test_the_tags_are_there_whatever_is_imported_first(laboratory: Laboratory) -> None:
+    store = laboratory.path.parent / "first.db"
+    done = laboratory.python(MACHINERY_FIRST, env=store_at(store))
+    assert done.returncode == 0, done.stderr
+    assert "Failure attempting to register" not in done.stderr
+    assert OURS <= laboratory.runs(store)["machinery first"].tags.keys()
+
+
+def test_what_cannot_be_told_is_warned_of_and_fails_the_validation(laboratory: Laboratory) -> None:
+    store = laboratory.path.parent / "untold.db"
+    data = laboratory.path / "data"
+    move(data, laboratory.path.parent / "data-away")
+    try:
+        done = laboratory.python(UNTOLD, env=store_at(store))
+    finally:
+        move(laboratory.path.parent / "data-away", data)
+    assert done.returncode == 0, done.stderr
+    assert "this run cannot be made again. data_version: data/penguins.csv does not exist" in done.stderr
+    assert "the experiment is running" in done.stdout
+    assert "RunIncomplete" in done.stdout
+    assert "data_version: the required tag is missing" in done.stdout
+    run = laboratory.runs(store)["untold"]
+    assert run.status == "FAILED"
+    assert "data_version" not in run.tags
+
+
+def test_a_policy_that_cannot_be_read_is_warned_of(laboratory: Laboratory) -> None:
+    store = laboratory.path.parent / "lawless.db"
+    policy = (laboratory.path / "configs/base.yaml").read_text(encoding="utf-8")
+    laboratory.write("configs/base.yaml", "policy: {}\n")
+    try:
+        done = laboratory.python("import mlflow\nwith mlflow.start_run(run_name='lawless'): pass", env=store_at(store))
+    finally:
+        laboratory.write("configs/base.yaml", policy)
+    assert done.returncode == 0, done.stderr
+    assert "this run cannot be made again. " in done.stderr
+    assert not (OURS - {"mlflow.user", "mlflow.source.git.commit"}) & laboratory.runs(store)["lawless"].tags.keys()

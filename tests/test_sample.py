@@ -1,0 +1,94 @@
+"""The sample experiment end to end, with the project's own lock in its own environment, through its front door."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+OWN = {"PYTHONPATH": None}  # a session of nox brings its own environment, with the project installed
+
+
+def run_id_in(output: str) -> str:
+    return re.search(r"run ([0-9a-f]{32}) of penguin-classifier", output)[1]
+
+
+def validated(project: Path, run_in, run_id: str) -> dict:
+    done = run_in(project, "repro", "validate", run_id, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def trained(project: Path, run_in, tmp_path_factory) -> tuple[Path, CompletedProcess[str]]:
+    """A copy of the project in which `nox -s train` was run once."""
+    copy = Path(shutil.copytree(project, tmp_path_factory.mktemp("trained") / project.name))
+    return copy, run_in(copy, "nox", "-s", "train", env=OWN)
+
+
+def test_nox_train_ends_with_a_run_that_holds_and_where_to_look(trained, run_in) -> None:
+    project, done = trained
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "this run can be made again" in done.stdout
+    assert str(project / "mlflow.db") in done.stdout
+    result = validated(project, run_in, run_id_in(done.stdout))
+    assert result["holds"]
+    assert 0.9 < result["metrics"]["test_balanced_accuracy"] <= 1
+
+
+def test_training_leaves_the_work_tree_clean(trained, run_in) -> None:
+    project, _ = trained
+    assert run_in(project, "git", "status", "--porcelain", check=True).stdout == ""
+
+
+def test_the_run_has_its_model_with_signature_and_lock_and_its_picture(trained, run_in) -> None:
+    project, done = trained
+    artifacts = project / "mlartifacts" / run_id_in(done.stdout) / "artifacts"
+    assert (artifacts / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    (model,) = project.glob("mlartifacts/models/*/artifacts")
+    assert "bill_length_mm" in (model / "MLmodel").read_text("utf-8")
+    locked = set(re.findall(r"^[\w.-]+==\S+", (project / "requirements.txt").read_text("utf-8"), re.MULTILINE))
+    required = set((model / "requirements.txt").read_text("utf-8").split())
+    assert "scikit-learn" in str(required)
+    assert required <= locked  # the lock is for every platform, the model for this one
+
+
+def test_one_config_gives_the_same_numbers_twice_and_another_seed_others(fresh_project: Path, run_in) -> None:
+    def metrics(*options: str) -> dict:
+        done = run_in(fresh_project, "repro", "train", "configs/experiment.yaml", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return validated(fresh_project, run_in, run_id_in(done.stdout))["metrics"]
+
+    first = metrics()
+    assert metrics() == first
+    assert metrics("--set", "seed=7") != first
+
+
+def test_the_project_passes_its_own_tests_and_lint(fresh_project: Path, run_in) -> None:
+    done = run_in(fresh_project, "nox", "-s", "lint", "tests", env=OWN)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nox_dev_makes_an_environment_that_trains(fresh_project: Path, run_in) -> None:
+    made = run_in(fresh_project, "nox", "-s", "dev", env=OWN)
+    assert made.returncode == 0, made.stdout + made.stderr
+    programs = fresh_project / ".venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    script = ["scripts/train.py", "--config", "configs/experiment.yaml", "--set", "model.n_estimators=5"]
+    done = run_in(fresh_project, programs / "python", *script, env=OWN)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_the_other_pythons_train_too(version: str, render, run_in, tmp_path: Path) -> None:
+    python = shutil.which(f"python{version}")
+    if python is None or run_in(tmp_path, python, "--version").returncode != 0:
+        pytest.skip(f"no Python {version} on this machine")
+    rendered = render({"python_version": version, "author": "Ada <ada@example.org>"}, tmp_path)
+    assert rendered.returncode == 0, rendered.stderr
+    (project,) = tmp_path.iterdir()
+    done = run_in(project, "nox", "-s", "train", "--", "--set", "model.n_estimators=5", env=OWN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "this run can be made again" in done.stdout

@@ -1,0 +1,205 @@
+"""`repro validate`: a run as it was recorded holds, and each way to alter it afterwards is named."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+
+import pytest
+from laboratory import Laboratory
+
+# One dirty run, so that it has a patch; and one that failed.
+RECORD = """
+from PACKAGE.reproducibility import tracked_run
+values = {"experiment_name": "validated", "seed": 1, "data": {"path": "data/penguins.csv"}}
+with tracked_run(values, run_name="good") as run:
+    import mlflow
+    mlflow.log_metric("accuracy", 0.5)
+    mlflow.log_param("learned", "3")
+try:
+    with tracked_run(values, run_name="failed") as run: raise ValueError("nothing learned")
+except ValueError: pass
+"""
+# The command itself, once for each id, in one process: importing MLflow takes longer than validating.
+VALIDATE = """
+import json, sys
+from click.testing import CliRunner
+from PACKAGE.reproducibility.cli import main
+said = {}
+for name, run_id in json.loads(sys.argv[1]).items():
+    result = CliRunner().invoke(main, ["validate", run_id, "--json"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), (name, result.exception)
+    said[name] = [result.exit_code, result.output]
+print(json.dumps(said))
+"""
+EVERY_CHECK = {
+    *("status", "required tags and params", "evidence", "manifest digest", "tags are the manifest's"),
+    *("params are the manifest's", "patch digest", "config digest", "params are the config's", "lock digest"),
+}
+
+SET_TAG = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
+SET_PARAM = "UPDATE params SET value = ? WHERE key = ? AND run_uuid = ?"
+
+
+class Alteration:
+    """What somebody does to a run: statements on the database, or a change of one file of its evidence."""
+
+    def __init__(
+        self, *fails: str, sql: tuple[str, ...] = (), file: str = "", edit: tuple[str, str] | None = None
+    ) -> None:
+        self.fails, self.sql, self.file, self.edit = set(fails), sql, file, edit
+
+    def apply(self, database: sqlite3.Connection, run_id: str, evidence: Path) -> None:
+        if self.sql:
+            changed = database.execute(self.sql[0], (*self.sql[1:], run_id)).rowcount
+            assert changed == 1, self.sql
+        if self.file:
+            path = evidence / self.file
+            if self.edit is None:
+                path.unlink()
+            else:
+                content = path.read_text(encoding="utf-8")
+                assert self.edit[0] in content
+                path.write_text(content.replace(self.edit[0], self.edit[1], 1), encoding="utf-8")
+
+
+ALTERED = {
+    "nothing": Alteration(),
+    "a tag edited": Alteration("tags are the manifest's", sql=(SET_TAG, "f" * 40, "git_commit")),
+    "a tag emptied": Alteration("required tags and params", "tags are the manifest's", sql=(SET_TAG, "", "author")),
+    "a tag malformed": Alteration(
+        "required tags and params", "tags are the manifest's", sql=(SET_TAG, "main", "git_commit")
+    ),
+    "a tag removed": Alteration(
+        "required tags and params",
+        "tags are the manifest's",
+        sql=("DELETE FROM tags WHERE key = ? AND run_uuid = ?", "image"),
+    ),
+    "the data version swapped": Alteration(
+        "required tags and params", "tags are the manifest's", sql=(SET_TAG, f"blake3:{'0' * 64}", "data_version")
+    ),
+    "the manifest digest edited": Alteration("manifest digest", sql=(SET_TAG, f"blake3:{'0' * 64}", "manifest_digest")),
+    "called clean": Alteration("tags are the manifest's", sql=(SET_TAG, "false", "git_dirty")),
+    "a param edited": Alteration("params are the manifest's", "params are the config's", sql=(SET_PARAM, "2", "seed")),
+    "a param removed": Alteration(
+        "params are the manifest's",
+        "params are the config's",
+        sql=("DELETE FROM params WHERE key = ? AND run_uuid = ?", "data.path"),
+    ),
+    "the manifest edited": Alteration(
+        "manifest digest", "tags are the manifest's", file="manifest.json", edit=('"git_branch": "', '"git_branch": "x')
+    ),
+    "the manifest's machine edited": Alteration(
+        "manifest digest", file="manifest.json", edit=('"machine": "', '"machine": "x')
+    ),
+    "the manifest emptied": Alteration("manifest", file="manifest.json", edit=('"tags"', '"tag"')),
+    "the manifest broken": Alteration("manifest", file="manifest.json", edit=("{", "[")),
+    "the manifest not a number": Alteration("manifest", file="manifest.json", edit=('"seed": 1', '"seed": NaN')),
+    "the manifest removed": Alteration("evidence", file="manifest.json"),
+    "the config edited": Alteration(
+        "config digest", "params are the config's", file="config.yaml", edit=("seed: 1", "seed: 2")
+    ),
+    "the config broken": Alteration("config", file="config.yaml", edit=("seed: 1", "seed: [")),
+    "the config removed": Alteration("evidence", file="config.yaml"),
+    "the lock edited": Alteration("lock digest", file="requirements.txt", edit=("==", "==9.")),
+    "the lock removed": Alteration("evidence", file="requirements.txt"),
+    "the patch edited": Alteration("patch digest", file="uncommitted.patch", edit=("notes", "votes")),
+    "the patch removed": Alteration("evidence", "patch digest", file="uncommitted.patch"),
+    "still running": Alteration("status", sql=("UPDATE runs SET status = ? WHERE run_uuid = ?", "RUNNING")),
+    "reopened": Alteration("status", sql=("UPDATE runs SET status = ? WHERE run_uuid = ?", "SCHEDULED")),
+    "deleted": Alteration("status", sql=("UPDATE runs SET lifecycle_stage = ? WHERE run_uuid = ?", "deleted")),
+}
+
+
+@pytest.fixture(scope="module")
+def laboratory(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Laboratory:
+    """A project with a good run and a failed one, and a copy of the good one for each alteration."""
+    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("validate") / project.name)))
+    laboratory.write("notes.txt", "notes on the side\n")
+    done = laboratory.python(RECORD)
+    assert done.returncode == 0, done.stderr
+    good = laboratory.runs()["good"]
+    with closing(sqlite3.connect(laboratory.store)) as database:
+        for number, (name, alteration) in enumerate(ALTERED.items()):
+            run_id = f"{number:032x}"
+            for table in ("runs", "tags", "params", "latest_metrics"):
+                columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+                listed = ", ".join(columns)
+                copied = ", ".join("?" if column == "run_uuid" else column for column in columns)
+                query = f"INSERT INTO {table} ({listed}) SELECT {copied} FROM {table} WHERE run_uuid = ?"  # noqa: S608
+                database.execute(query, (run_id, good.id))
+            database.execute(
+                "UPDATE runs SET name = ?, artifact_uri = replace(artifact_uri, ?, ?) WHERE run_uuid = ?",
+                (name, good.id, run_id, run_id),
+            )
+            evidence = Path(str(good.evidence).replace(good.id, run_id))
+            shutil.copytree(good.evidence, evidence)
+            alteration.apply(database, run_id, evidence)
+        database.commit()
+    return laboratory
+
+
+@pytest.fixture(scope="module")
+def said(laboratory: Laboratory) -> dict[str, tuple[int, dict]]:
+    """What `repro validate --json` said about each: {name: (exit status, answer)}."""
+    ids = {name: run.id for name, run in laboratory.runs().items()}
+    done = laboratory.python(VALIDATE, json.dumps(ids))
+    assert done.returncode == 0, done.stderr
+    return {
+        name: (status, json.loads(text)) for name, (status, text) in json.loads(done.stdout.splitlines()[-1]).items()
+    }
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_exactly_what_was_altered_is_named(said: dict[str, tuple[int, dict]], name: str) -> None:
+    status, answer = said[name]
+    failing = {check["name"] for check in answer["checks"] if not check["holds"]}
+    assert failing == ALTERED[name].fails
+    assert status == (1 if failing else 0)
+    assert answer["holds"] == (not failing)
+
+
+def test_a_run_that_holds_was_asked_everything(said: dict[str, tuple[int, dict]]) -> None:
+    status, answer = said["good"]
+    assert status == 0
+    assert {check["name"] for check in answer["checks"]} == EVERY_CHECK
+    assert answer["metrics"] == {"accuracy": 0.5}
+
+
+def test_a_failed_run_does_not_hold_and_says_why(said: dict[str, tuple[int, dict]]) -> None:
+    status, answer = said["failed"]
+    (check,) = [check for check in answer["checks"] if not check["holds"]]
+    assert (status, check["evidence"]) == (1, "FAILED: ValueError: nothing learned")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "verdict"), [("good", 0, "can be made again"), ("a tag edited", 1, "git_commit")]
+)
+def test_the_table_says_what_the_json_says(laboratory: Laboratory, said, name: str, status: int, verdict: str) -> None:
+    done = laboratory.run("repro", "validate", laboratory.runs()[name].id, env={"COLUMNS": "300"})
+    assert done.returncode == status, done.stderr
+    assert verdict in done.stdout
+    assert [check["name"] for check in said[name][1]["checks"] if check["name"] not in done.stdout] == []
+
+
+@pytest.mark.parametrize("run_id", ["e" * 32, "../../etc/passé", ""])
+def test_a_run_that_is_not_there_cannot_be_told(laboratory: Laboratory, run_id: str) -> None:
+    done = laboratory.run("repro", "validate", run_id)
+    assert done.returncode == 2
+    assert f"has no run {run_id[:80]!r}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_store_that_is_away_tells_nothing(laboratory: Laboratory) -> None:
+    uri = "http://ada:secret@127.0.0.1:9"
+    done = laboratory.run("repro", "validate", "0" * 32, env={"MLFLOW_TRACKING_URI": uri})
+    assert done.returncode == 2
+    assert "http://127.0.0.1:9 cannot be used" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
