@@ -15,9 +15,9 @@ CCDS_TEMPLATE = "https://github.com/drivendataorg/cookiecutter-data-science"
 CCDS_VERSION = "v" + PEERS["generators"][0].partition("==")[2]
 METHOD = """\
 Whole commands, the start of Python included, with the default answers of each and an empty home. Ours includes its
-hook, which makes a git repository and the first commit; the peers make none. `ccds` is given a checkout of its
-template, made beforehand, so that no network takes part. `kedro new` makes its project without tools and example,
-from the template in its package. `repro --help` and `python -c pass` run in the project's environment."""
+hook, which makes a git repository and the first commit. `ccds` is given a checkout of its template, made
+beforehand, so that no network takes part. `kedro new` makes its project without tools and example, from the
+template in its package, and no repository. `repro --help` and `python -c pass` run in the project's environment."""
 
 
 def measure(workshop: Workshop) -> Section:
@@ -63,7 +63,7 @@ def timed(workshop: Workshop, name: str, command: list[str | Path], into: Path) 
 
 
 def ccds_template(workshop: Workshop) -> Path:
-    """A checkout of the template of ccds, which its package does not carry; raises MissingError where it cannot be had."""
+    """A checkout of the template of ccds, which its package does not carry; raises MissingError where there is none."""
     folder = workshop.folder / "ccds"
     say("cloning the template of ccds")
     clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={CCDS_VERSION}", CCDS_TEMPLATE, folder]

@@ -61,7 +61,7 @@ def laboratory(
 
 @pytest.fixture(scope="module")
 def commits(laboratory: Laboratory) -> tuple[str, str]:
-    """The commits before and after the runs of every way, started with `python -c` from a folder outside the project."""
+    """The commits before and after the runs of every way, which `python -c` starts outside the project."""
     elsewhere = laboratory.path.parent / "elsewhere"
     elsewhere.mkdir()
     before = laboratory.git("rev-parse", "HEAD")

@@ -114,7 +114,9 @@ def test_every_pin_in_the_locks_has_hashes_and_no_lock_names_where_it_came_from(
 
 
 def test_the_locks_agree_with_each_other(project: Path) -> None:
-    pins = {lock.name: set(re.findall(r"^\S+==.*?(?= \\$)", lock.read_text(), re.M)) for lock in project.glob("req*.txt")}
+    pins = {
+        lock.name: set(re.findall(r"^\S+==.*?(?= \\$)", lock.read_text(), re.M)) for lock in project.glob("req*.txt")
+    }
     assert pins["requirements.txt"] < pins["requirements-dev.txt"]
     assert pins["requirements.txt"] < pins["requirements-server.txt"]
 
@@ -140,7 +142,7 @@ def test_every_repro_command_that_a_document_names_exists(project: Path, templat
 
 
 def tree(document: Path, heading: str) -> list[str]:
-    """The paths of the first code block after a heading: the first word of each line, indented ones below the one above."""
+    """The paths in the first code block after a heading: the first word of a line, indented ones in the one above."""
     block = document.read_text("utf-8").partition(heading)[2].split("```")[1]
     paths, above = [], ""
     for line in block.strip("\n").splitlines():
@@ -154,7 +156,9 @@ def tree(document: Path, heading: str) -> list[str]:
     ("document", "heading"),
     [("README.md", "## What you get"), ("CONTRIBUTING.md", "## Where things are")],
 )
-def test_every_path_in_the_trees_of_the_template_exists(document: str, heading: str, project: Path, template: Path) -> None:
+def test_every_path_in_the_trees_of_the_template_exists(
+    document: str, heading: str, project: Path, template: Path
+) -> None:
     root = project if document == "README.md" else template
     paths = tree(template / document, heading)
     assert len(paths) > 5
@@ -169,7 +173,9 @@ def test_every_path_in_the_tree_of_the_project_exists(project: Path) -> None:
         assert (project / path).exists(), path
 
 
-def test_the_refusal_shown_in_the_readme_is_what_a_user_sees(project: Path, template: Path, run_in, tmp_path: Path) -> None:
+def test_the_refusal_shown_in_the_readme_is_what_a_user_sees(
+    project: Path, template: Path, run_in, tmp_path: Path
+) -> None:
     shown = template.joinpath("README.md").read_text("utf-8").partition("What refusing looks like")[2].split("```")[1]
     unborn = tmp_path / "penguin-classifier"
     for name in subprocess.check_output(["git", "-C", project, "ls-files"], text=True).split():

@@ -121,8 +121,10 @@ class Provenance:
     def evidence(self) -> dict[str, bytes]:
         """The files kept with the run in its folder ``reproducibility/``: {name: content}."""
         evidence = {
-            MANIFEST: json.dumps(self.manifest, indent=2, sort_keys=True, ensure_ascii=False).encode(),
-            CONFIG: to_yaml(self.values).encode(),
+            MANIFEST: json.dumps(self.manifest, indent=2, sort_keys=True, ensure_ascii=False).encode(
+                "utf-8", "surrogateescape"
+            ),
+            CONFIG: to_yaml(self.values).encode("utf-8", "surrogateescape"),
             LOCK: (PROJECT_ROOT / LOCK).read_bytes(),
         }
         if self.git and self.git.dirty:

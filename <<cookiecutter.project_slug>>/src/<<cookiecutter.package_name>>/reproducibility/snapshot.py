@@ -1,6 +1,7 @@
 """A snapshot: the patch that turns a clean checkout of the commit into the files that run, to the byte.
 
-It is built on a copy of git's index and in an object folder of its own, so the user's repository is never written.
+It is built on a copy of git's index and in an object folder of its own: no byte of the user's repository changes. (Git
+may renew the time of an object file that it meets again, which only keeps the object from being pruned.)
 Paths in it are relative to the repository's top: in a checkout of the commit, `git apply uncommitted.patch` replays it.
 """
 

@@ -117,7 +117,7 @@ def _manifest_checks(
     tags: Mapping[str, str], params: Mapping[str, str], content: bytes, folder: Path
 ) -> Iterator[Check]:
     try:
-        manifest = json.loads(content)
+        manifest = json.loads(content.decode("utf-8", "surrogateescape"))
         manifest_digest = digest(canonical(manifest))
         schema, its_tags, its_params = manifest["schema"], dict(manifest["tags"]), dict(manifest["params"])
         patch_digest = manifest["patch_digest"]
