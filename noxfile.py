@@ -76,3 +76,10 @@ def lock(session: nox.Session) -> None:
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
             shutil.copyfile(made, HERE / "<<cookiecutter.project_slug>>" / made.name)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against peers and limits, and write benchmarks/RESULTS.md: takes minutes and 3 GB of scratch space."""
+    install(session)
+    session.run("python", "-m", "benchmarks")

@@ -36,11 +36,13 @@ src/penguin_classifier/reproducibility/data_version.py
 src/penguin_classifier/reproducibility/digest.py
 src/penguin_classifier/reproducibility/environment.py
 src/penguin_classifier/reproducibility/explanation.py
+src/penguin_classifier/reproducibility/failure.py
 src/penguin_classifier/reproducibility/git.py
 src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/place.py
 src/penguin_classifier/reproducibility/policy.py
+src/penguin_classifier/reproducibility/progress.py
 src/penguin_classifier/reproducibility/provenance.py
 src/penguin_classifier/reproducibility/secret.py
 src/penguin_classifier/reproducibility/seeding.py
@@ -136,7 +138,7 @@ def test_every_task_that_a_document_names_exists(project: Path, template: Path, 
 
 
 def test_every_repro_command_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:
-    commands = set(re.findall(r"^  (\w+)  ", run_in(project, "repro", "--help", check=True).stdout, re.MULTILINE))
+    commands = set(re.findall(r"^    (\w+)  ", run_in(project, "repro", "--help", check=True).stdout, re.MULTILINE))
     for document in [*project.rglob("*.md"), *project.rglob("*.yaml"), template / "README.md"]:
         assert set(re.findall(r"`repro (\w+)", document.read_text("utf-8"))) <= commands, document
 

@@ -6,8 +6,8 @@ What is named here is all that the rest of the project imports. Each name is loa
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` takes as long as the rest of `repro --help`
 if TYPE_CHECKING:
     from .command import experiment_command
     from .config_file import Config, Section, load
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_ROOM_OF[name]}", __name__), name)

@@ -1,43 +1,56 @@
 """The command `repro`: train, validate. Imports lazily, so that help is there at once."""
 
-import runpy
+import argparse
 import sys
 
-import click
+# argparse, although an experiment's command is click's: importing click takes three times as long as starting Python.
+
+_ABOUT = """\
+Runs that can be made again.
+
+Every command ends with status 0 if what it asks holds, 1 if it does not, 2 if it could not be told."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Runs that can be made again.
+    """Run the command that was asked for. What speaks against it is one message and status 2, never a traceback."""
+    parser = argparse.ArgumentParser("repro", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    Every command ends with status 0 if what it asks holds, 1 if it does not, 2 if it could not be told.
-    """
+    command = commands.add_parser("train", help="run an experiment and validate its run")
+    command.add_argument("config", help="a file in configs/")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="as for scripts/train.py: --set model.max_depth=3")
+    command.set_defaults(run=_train)
+
+    command = commands.add_parser("validate", help="check a recorded run by its id: tags, params, evidence, digests")
+    command.add_argument("run_id")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.set_defaults(run=_validate)
+
+    arguments = parser.parse_args()
+    from click import ClickException
+
+    try:
+        arguments.run(arguments)
+    except ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
 
 
-@main.command(short_help="Run an experiment and validate it.", context_settings={"ignore_unknown_options": True})
-@click.argument("config")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def train(config: str, options: tuple[str, ...]) -> None:
-    """Run the experiment of CONFIG, a file in configs/, and validate what it recorded.
+def _train(arguments: argparse.Namespace) -> None:
+    import runpy
 
-    The same as `python scripts/train.py --config CONFIG`, which explains the other options.
-    """
     from .progress import say
     from .provenance import PROJECT_ROOT
 
     script = str(PROJECT_ROOT / "scripts" / "train.py")
     say("loading the experiment ...")
-    sys.argv = [script, "--config", config, *options]
+    sys.argv = [script, "--config", arguments.config, *arguments.options]
     runpy.run_path(script, run_name="__main__")
 
 
-@main.command(short_help="Check a recorded run by its id.")
-@click.argument("run_id")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def validate(run_id: str, as_json: bool) -> None:
-    """Check a recorded run: its tags, params, evidence and digests, and that it finished."""
+def _validate(arguments: argparse.Namespace) -> None:
     from . import command, validation
 
-    result = validation.validate(run_id)
-    command.show(result, as_json)
-    raise SystemExit(0 if result.holds else 1)
+    result = validation.validate(arguments.run_id)
+    command.show(result, arguments.json)
+    sys.exit(0 if result.holds else 1)

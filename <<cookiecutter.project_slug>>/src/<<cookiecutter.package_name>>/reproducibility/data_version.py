@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -19,8 +20,7 @@ _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, lar
 _WORTH_THREADS = 1024 * 1024  # bytes; below it starting threads costs more than they save
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(NamedTuple):
     """One file: posix path relative to the data path (``.`` if that is a file), size in bytes, blake3 in 64 hex."""
 
     path: str
@@ -64,7 +64,7 @@ def data_version(path: Path, cache: Path | None = None) -> DataVersion:
         empty = "every file in it is empty" if files else "no file is in it"
         raise _refused(f"{shown_path(path)} holds no data: {empty}", "put the data there")
     known.save()
-    return DataVersion(digest(canonical([[file.path, file.size, file.digest] for file in files])), files)
+    return DataVersion(digest(canonical(files)), files)
 
 
 def _listed(path: Path) -> Iterator[tuple[str, str]]:

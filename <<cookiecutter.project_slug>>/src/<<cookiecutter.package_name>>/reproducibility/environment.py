@@ -9,8 +9,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -70,7 +72,7 @@ def environment(root: Path) -> Environment:
         raise Refused(
             [Violation("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")]
         ) from None
-    installed = {canonicalize_name(dist.name): dist for dist in reversed(list(metadata.distributions())) if dist.name}
+    installed = _installed()
     return Environment(
         python=platform.python_version(),
         implementation=platform.python_implementation(),
@@ -87,17 +89,34 @@ def environment(root: Path) -> Environment:
     )
 
 
-def _drift(root: Path, locked: dict[str, str], installed: dict[str, metadata.Distribution]) -> tuple[Drift, ...]:
+class _Installed(NamedTuple):
+    version: str
+    dist: metadata.Distribution
+
+
+def _installed() -> dict[str, _Installed]:
+    """Return what is installed by canonical name; of two with one name the first on the path, which is imported."""
+    found = {}
+    for dist in reversed(list(metadata.distributions())):
+        # The head alone, and once: asking importlib for name and version parses every package's whole text four times.
+        text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+        head = HeaderParser().parsestr(text.partition("\n\n")[0])
+        if head["Name"]:
+            found[canonicalize_name(head["Name"])] = _Installed(head["Version"], dist)
+    return found
+
+
+def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed]) -> tuple[Drift, ...]:
     found = []
     for name, version in locked.items():
-        dist = installed.get(name)
-        if dist is None:
+        package = installed.get(name)
+        if package is None:
             found.append(Drift(name, version, None))
-        elif dist.version != version:
-            found.append(Drift(name, version, dist.version))
-        elif (source := dist.read_text("direct_url.json")) is not None:
+        elif package.version != version:
+            found.append(Drift(name, version, package.version))
+        elif (source := package.dist.read_text("direct_url.json")) is not None:
             # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
-            found.append(Drift(name, version, f"{dist.version} from {without_credentials(json.loads(source)['url'])}"))
+            found.append(Drift(name, version, f"{version} from {without_credentials(json.loads(source)['url'])}"))
     tools = {name for file in sorted(root.glob("requirements-*.txt")) for name in pins(file)}
     with (root / "pyproject.toml").open("rb") as file:
         this_project = canonicalize_name(tomllib.load(file)["project"]["name"])

@@ -108,7 +108,7 @@ class Provenance:
             "tags": self._facts,
             "params": self.params,
             "patch_digest": digest(self.git.patch) if self.git and self.git.dirty else None,
-            "data_files": [asdict(file) for file in self.data.files] if self.data else None,
+            "data_files": [file._asdict() for file in self.data.files] if self.data else None,
             "environment": asdict(self.environment) if self.environment else None,
             "seeding": asdict(self.seeding) if self.seeding else None,
             "overrides": self.overrides,

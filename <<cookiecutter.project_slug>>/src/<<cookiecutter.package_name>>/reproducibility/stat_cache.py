@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-_FORMAT = 1
+_FORMAT = 2
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: a later edit could leave the same time behind
 
 
@@ -24,21 +24,24 @@ class StatCache:
         self._file = file
         self._opened_ns = time.time_ns()
         self._old = _load(file) if file else {}
-        self._new: dict[str, list[int | str]] = {}
+        self._new: dict[str, str] = {}
 
     def get(self, name: str, place: str) -> tuple[int, str] | None:
         """Return size and digest put under *name* if the file at *place* still looks exactly as it did then."""
         entry = self._old.get(name)
-        if entry is None or entry[:-1] != _look(os.stat(place)):
+        if entry is None:
+            return None
+        seen = os.stat(place)
+        if entry[:-64] != _look(seen):
             return None
         self._new[name] = entry
-        return entry[0], entry[-1]
+        return seen.st_size, entry[-64:]
 
     def put(self, name: str, seen: os.stat_result, digest: str) -> None:
         """Keep the *digest* of bytes read while the file looked like *seen*, unless it changed only just now."""
         # st_ctime moves even when someone sets st_mtime back
         if self._file and max(seen.st_mtime_ns, seen.st_ctime_ns) + _SETTLED_NS <= self._opened_ns:
-            self._new[name] = [*_look(seen), digest]
+            self._new[name] = _look(seen) + digest
 
     def save(self) -> None:
         """Replace the cache file, in one step, by what was got and put; other processes see the old or the new one."""
@@ -57,15 +60,16 @@ class StatCache:
                 Path(temporary).unlink(missing_ok=True)
 
 
-def _look(seen: os.stat_result) -> list[int]:
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, seen.st_dev]
+def _look(seen: os.stat_result) -> str:
+    # one text, not a list of numbers: a folder of many files is read back in half the time
+    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino} {seen.st_dev} "
 
 
 def _seal(body: bytes) -> bytes:
     return blake3(body).digest()
 
 
-def _load(file: Path) -> dict[str, list]:
+def _load(file: Path) -> dict[str, str]:
     try:
         content = file.read_bytes()
     except OSError:
