@@ -338,3 +338,13 @@ def test_everything_that_speaks_against_a_run_is_said_at_once(laboratory: Labora
     }
     assert "Error: 10 things to fix:" in said
     assert said.count("To fix it: ") == 10
+
+
+@pytest.mark.parametrize("where", ["tags", "values"])
+def test_a_secret_in_a_tag_or_a_param_is_refused_and_not_repeated(refused: Refused, where: str) -> None:
+    secret = "ghp_" + "a1B2c3D4e5F6" * 3
+    tags, values = ({"ticket": secret}, VALUES) if where == "tags" else ({}, VALUES | {"token": secret})
+    message = refused(values=values, tags=tags)
+    assert ("ticket" if where == "tags" else "token") in message
+    assert "a GitHub token" in message
+    assert secret not in message

@@ -27,7 +27,7 @@ def empties_a_tag(run): client().set_tag(run.info.run_id, "author", "")
 def removes_a_tag(run): client().delete_tag(run.info.run_id, "git_remote")
 def changes_a_tag(run): client().set_tag(run.info.run_id, "git_commit", "f" * 40)
 def changes_mlflows_own_tag(run): mlflow.set_tag("mlflow.user", "somebody else")
-def raises(run): raise ValueError("no rows for ada@example.org? see https://ada:secret@example.org/a?b=1")
+def raises(run): raise ValueError("no rows for ada@example.org? see https://ada:secret@example.org/a?b=1 " + "ghp_" + "a1B2c3D4e5F6" * 3)
 def raises_what_no_store_can_write(run): raise ValueError("\\udc80 \\0")
 def exits_as_if_all_were_well(run): sys.exit(0)
 def ends_itself_and_raises(run): mlflow.end_run(); raise ValueError("after the end")
@@ -89,7 +89,7 @@ FAILED = {
     "removes_a_tag": "git_remote: the required tag is missing",
     "changes_a_tag": "git_commit: this tag was changed while the run was going on",
     "changes_mlflows_own_tag": "mlflow.user: this tag was changed while the run was going on",
-    "raises": "ValueError: no rows for ada@example.org? see https://example.org/a",
+    "raises": "ValueError: no rows for ada@example.org? see https://example.org/a (a GitHub token)",
     "raises_what_no_store_can_write": "ValueError: \\udc80 \\0",
     "exits_as_if_all_were_well": "sys.exit(0) before the end of the run",
     "ends_itself_and_raises": "ValueError: after the end",
