@@ -220,7 +220,10 @@ def uri_rule(tracking_uri: str) -> str | None:
         return f"must begin with http://, https:// or a database ({', '.join(DATABASES)}) such as sqlite:///mlflow.db"
     if kind == "sqlite":
         file_named = tracking_uri.startswith(f"{uri.scheme}:///") and uri.path.strip("/")
-        return None if file_named else "must name the file, as in sqlite:///mlflow.db"
+        if not file_named:
+            return "must name the file, as in sqlite:///mlflow.db"
+        # .gitignore knows them by it: a database that git sees would make every run after the first a dirty one
+        return None if tracking_uri.endswith(".db") else "must name a file that ends in .db, as in sqlite:///mlflow.db"
     if holds_secret(uri):
         home = "MLFLOW_TRACKING_URI" if kind in DATABASES else "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         return f"must not hold a user or a password, because the project's files are shared; set {home} instead"

@@ -1,5 +1,6 @@
 """Every task of the template by its name: nox -s demo, tests, lint, lock, bench. `nox -l` lists them."""
 
+import json
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ import nox
 
 HERE = Path(__file__).resolve().parent
 LOCK = "requirements.txt"
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["python_version"]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"

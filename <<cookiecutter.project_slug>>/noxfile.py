@@ -87,8 +87,8 @@ def ui(session: nox.Session) -> None:
     ask = "from << cookiecutter.package_name >>.reproducibility import tracking_uri; print(tracking_uri())"
     uri = session.run("python", "-c", ask, silent=True).strip()
     if uri.startswith("http"):
-        session.log(f"your runs are at {uri}")
         webbrowser.open(uri)
     else:
-        serve = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--workers", "1"]
-        session.run(*serve, *session.posargs, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+        # In the environment, not among the arguments: nox prints those, and a database's address may hold a password.
+        env = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        session.run("mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *session.posargs, env=env)

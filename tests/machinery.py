@@ -8,7 +8,7 @@ from typing import Any
 
 _ANSWER = """
 import json, os, sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -19,15 +19,23 @@ names |= {"Path": Path, "os": os} | {name: Path(path) for name, path in asked["p
 Refused = import_module(f"{package}.reproducibility.violation").Refused
 
 def plain(value):
-    return value.decode("latin-1") if isinstance(value, bytes) else asdict(value)
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 if asked["before"]:
     exec(asked["before"], names)
 try:
-    said = {"value": eval(asked["expression"], names)}
+    said = {"value": plain(eval(asked["expression"], names))}
 except Refused as refused:
     said = {"refused": [asdict(violation) for violation in refused.violations]}
-json.dump(said, sys.stdout, default=plain)
+json.dump(said, sys.stdout)
 """
 
 

@@ -99,9 +99,9 @@ def test_hostile_answer(question: str, text: str, taken: bool, render: Render, t
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_file_name_in_an_address(what: str, render: Render, tmp_path: Path) -> None:
     text, taken = HOSTILE[what]
-    done = render({"tracking_uri": f"sqlite:///{text}"}, tmp_path)
-    assert (done.returncode == 0) is ("description" in taken and text != ""), done.stdout + done.stderr
-    assert_harmless(done, {"tracking_uri": f"sqlite:///{text}"}, tmp_path)
+    done = render({"tracking_uri": f"sqlite:///{text}.db"}, tmp_path)
+    assert (done.returncode == 0) is ("description" in taken), done.stdout + done.stderr
+    assert_harmless(done, {"tracking_uri": f"sqlite:///{text}.db"}, tmp_path)
 
 
 # Pieces that are harmless alone and may not be together.
@@ -156,13 +156,15 @@ ANSWERS = st.fixed_dictionaries(
         "project_name": TEXTS | TEXTS.map(lambda text: f"a{text}"),
         "description": TEXTS,
         "author": TEXTS | TEXTS.map(lambda text: f"Ada {text}"),
-        "tracking_uri": TEXTS | st.tuples(st.sampled_from(["sqlite:///", "http://", "https://x/"]), TEXTS).map("".join),
+        "tracking_uri": TEXTS
+        | TEXTS.map(lambda text: f"sqlite:///{text}.db")
+        | st.tuples(st.sampled_from(["http://", "https://x/"]), TEXTS).map("".join),
     },
 )
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@example({"project_name": PWNED, "description": PWNED, "author": PWNED, "tracking_uri": "sqlite:///" + PWNED})
+@example({"project_name": PWNED, "description": PWNED, "author": PWNED, "tracking_uri": f"sqlite:///{PWNED}.db"})
 @example({"description": "\ufeff\\'''\"\"\"", "author": "\\'''\"\"\" a", "tracking_uri": "https://x/\\'''\"\"\""})
 @given(ANSWERS)
 def test_any_answers(render: Render, answers: dict[str, str]) -> None:
@@ -295,6 +297,7 @@ def test_everything_in_the_environment_is_taken(project: Path, run_in: RunIn) ->
         ("sqlite://", "must name the file"),
         ("sqlite:///", "must name the file"),
         ("sqlite:mlflow.db", "must name the file"),
+        ("sqlite:///runs.sqlite", "must name a file that ends in .db"),
         ("https://ada:secret@example.com", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         ("https://ada@example.com", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         ("postgresql+psycopg://ada:secret@db/mlflow", "MLFLOW_TRACKING_URI"),

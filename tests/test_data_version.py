@@ -264,7 +264,7 @@ def settle(folder: Path) -> None:
 LIE = "f" * 64
 # The cache with a lie in the place of every digest, sealed as if it were true: only a trusted entry repeats it.
 LYING = (
-    "[setattr(cache_, '_new', {name: [*entry[:-1], lie] for name, entry in stat_cache._load(cache).items()})"
+    "[setattr(cache_, '_new', {name: entry[:-64] + lie for name, entry in stat_cache._load(cache).items()})"
     " or cache_.save() for cache_ in [stat_cache.StatCache(cache)]] and len(stat_cache._load(cache))"
 )
 

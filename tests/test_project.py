@@ -1,5 +1,6 @@
 """The generated project as it lies there: its exact files, its own lint, its words."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -88,13 +89,17 @@ def test_the_package_name_appears_nowhere_in_the_package(template: Path) -> None
         assert not re.search(r"^\s*(from|import) penguin", text, re.MULTILINE), path
 
 
+def names_in(statement: ast.ImportFrom) -> list[str]:
+    return [alias.name for alias in statement.names]
+
+
 def test_imports_in_the_machinery_go_one_way(project: Path) -> None:
     machinery = project / "src" / "penguin_classifier" / "reproducibility"
-    imports = {
-        path.stem: set(re.findall(r"^\s*from \.(\w+) import", path.read_text("utf-8"), re.MULTILINE))
-        for path in machinery.glob("*.py")
-        if path.stem != "__init__"
-    }
+    imports: dict[str, set[str]] = {}
+    for path in machinery.glob("*.py"):
+        statements = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+        own = [node for node in statements if node.level == 1 and path.stem != "__init__"]
+        imports[path.stem] = {name for node in own for name in ([node.module] if node.module else names_in(node))}
     # Take away, again and again, what imports nothing that is left; what remains imports itself in a circle.
     while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
         imports = {name: needed for name, needed in imports.items() if name not in free}

@@ -27,7 +27,9 @@ def empties_a_tag(run): client().set_tag(run.info.run_id, "author", "")
 def removes_a_tag(run): client().delete_tag(run.info.run_id, "git_remote")
 def changes_a_tag(run): client().set_tag(run.info.run_id, "git_commit", "f" * 40)
 def changes_mlflows_own_tag(run): mlflow.set_tag("mlflow.user", "somebody else")
-def raises(run): raise ValueError("no rows for ada@example.org? see https://ada:secret@example.org/a?b=1 " + "ghp_" + "a1B2c3D4e5F6" * 3)
+def raises(run):
+    token = "ghp_" + "a1B2c3D4e5F6" * 3
+    raise ValueError(f"no rows for ada@example.org? see https://ada:secret@example.org/a?b=1 {token}")
 def raises_what_no_store_can_write(run): raise ValueError("\\udc80 \\0")
 def exits_as_if_all_were_well(run): sys.exit(0)
 def ends_itself_and_raises(run): mlflow.end_run(); raise ValueError("after the end")

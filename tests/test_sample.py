@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from conftest import TEMPLATE
 
 OWN = {"PYTHONPATH": None}  # a session of nox brings its own environment, with the project installed
 
@@ -81,7 +82,9 @@ def test_nox_dev_makes_an_environment_that_trains(fresh_project: Path, run_in) -
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("version", ["3.12", "3.13"])
+@pytest.mark.parametrize(
+    "version", json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))["python_version"][1:]
+)
 def test_the_other_pythons_train_too(version: str, render, run_in, tmp_path: Path) -> None:
     python = shutil.which(f"python{version}")
     if python is None or run_in(tmp_path, python, "--version").returncode != 0:

@@ -9,40 +9,50 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` takes as long as the rest of `repro --help`
 if TYPE_CHECKING:
-    from .command import experiment_command
-    from .config_file import Config, Section, load
-    from .provenance import PROJECT_ROOT, locked_requirements
-    from .store import tracking_uri
-    from .tracking import log_reproducibility_info, tracked_run, validate_required_tags
-    from .violation import Refused, Violation
+    from .command import experiment_command as experiment_command
+    from .config_file import Config as Config
+    from .config_file import Section as Section
+    from .config_file import load as load
+    from .provenance import PROJECT_ROOT as PROJECT_ROOT
+    from .provenance import locked_requirements as locked_requirements
+    from .store import tracking_uri as tracking_uri
+    from .tracking import log_reproducibility_info as log_reproducibility_info
+    from .tracking import tracked_run as tracked_run
+    from .tracking import validate_required_tags as validate_required_tags
+    from .violation import Refused as Refused
+    from .violation import Violation as Violation
 
-# MLflow reports its use to its makers from the moment it is imported; a training run talks to the team's server only.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-_ROOMS = {
-    "command": ("experiment_command",),
-    "config_file": ("Config", "Section", "load"),
-    "provenance": ("PROJECT_ROOT", "locked_requirements"),
-    "store": ("tracking_uri",),
-    "tracking": ("log_reproducibility_info", "tracked_run", "validate_required_tags"),
-    "violation": ("Refused", "Violation"),
+# MLflow reads these when it is imported or asks a server something. What is set in the environment already wins.
+_MLFLOW = {
+    # It reports its use to its makers; a training run talks to the team's server only.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # It prints the run's address, at the price of a request; the command says where the run is.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # It waits four minutes for a server that is away; training must not hang that long.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+for _name, _value in _MLFLOW.items():
+    os.environ.setdefault(_name, _value)
 
-__all__ = [
-    "PROJECT_ROOT",
-    "Config",
-    "Refused",
-    "Section",
-    "Violation",
-    "experiment_command",
-    "load",
-    "locked_requirements",
-    "log_reproducibility_info",
-    "tracked_run",
-    "tracking_uri",
-    "validate_required_tags",
-]
+_ROOM_OF = {
+    "PROJECT_ROOT": "provenance",
+    "Config": "config_file",
+    "Refused": "violation",
+    "Section": "config_file",
+    "Violation": "violation",
+    "experiment_command": "command",
+    "load": "config_file",
+    "locked_requirements": "provenance",
+    "log_reproducibility_info": "tracking",
+    "tracked_run": "tracking",
+    "tracking_uri": "store",
+    "validate_required_tags": "tracking",
+}
+__all__ = list(_ROOM_OF)
 
 
 def __getattr__(name: str) -> object:

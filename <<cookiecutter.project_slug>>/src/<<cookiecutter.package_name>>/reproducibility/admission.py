@@ -10,8 +10,9 @@ from . import git
 from .config_file import Config
 from .digest import canonical
 from .policy import violations
-from .provenance import PROJECT_ROOT, PROVENANCE_TAGS, Provenance, gather
+from .provenance import MLFLOW_TAGS, PROJECT_ROOT, PROVENANCE_TAGS, Provenance, gather
 from .secret import secrets_in
+from .strict_yaml import parse, to_yaml
 from .violation import Refused, Violation
 
 # MLflow cuts what is longer without a word, and a value that was cut is a wrong one.
@@ -53,7 +54,7 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
 
 
 def _set_by_hand(tags: Mapping[str, str]) -> Iterator[Violation]:
-    for key in sorted(tags.keys() & PROVENANCE_TAGS):
+    for key in sorted(tags.keys() & (PROVENANCE_TAGS | MLFLOW_TAGS.keys())):
         yield Violation(
             key, f"this tag is gathered, it cannot be set to {tags[key]!r} by hand", f"leave {key} out of `tags`"
         )
@@ -87,11 +88,19 @@ def _uncommitted_config(config: Config | Mapping[str, Any]) -> Iterator[Violatio
 
 
 def _unrecordable(values: Mapping[str, Any]) -> Violation | None:
+    fix = "use text, finite numbers, true, false, null, lists and dicts of them"
     try:
         canonical(values)
     except (TypeError, ValueError) as error:
-        fix = "use text, finite numbers, true, false, null, lists and dicts of them"
         return Violation("config", f"it holds a value that cannot be recorded ({error})", fix)
+    if "data_version" in values:
+        return Violation("data_version", "a config cannot say which version its data has", "take the key out")
+    try:
+        read_back, _ = parse(to_yaml(values), "config")
+    except Refused as refused:
+        return Violation("config", f"it could not be read back ({refused.violations[0].problem})", fix)
+    if read_back != values:
+        return Violation("config", "it would not read back as it is", fix)
     return None
 
 

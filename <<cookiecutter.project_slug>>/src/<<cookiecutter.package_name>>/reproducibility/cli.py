@@ -3,6 +3,10 @@
 import argparse
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # argparse, although an experiment's command is click's: importing click takes three times as long as starting Python.
 
 _ABOUT = """\
@@ -11,8 +15,8 @@ Runs that can be made again.
 Every command ends with status 0 if what it asks holds, 1 if it does not, 2 if it could not be told."""
 
 
-def main() -> None:
-    """Run the command that was asked for. What speaks against it is one message and status 2, never a traceback."""
+def main(argv: "Sequence[str] | None" = None) -> None:
+    """Run the command in *argv*, by default the process's. What speaks against it is one message, never a traceback."""
     parser = argparse.ArgumentParser("repro", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -26,14 +30,17 @@ def main() -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.set_defaults(run=_validate)
 
-    arguments = parser.parse_args()
-    from click import ClickException
-
+    arguments = parser.parse_args(argv)
     try:
-        arguments.run(arguments)
-    except ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        from click import ClickException
+
+        try:
+            arguments.run(arguments)
+        except ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -42,10 +49,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from .progress import say
     from .provenance import PROJECT_ROOT
 
-    script = str(PROJECT_ROOT / "scripts" / "train.py")
+    script = PROJECT_ROOT / "scripts" / "train.py"
     say("loading the experiment ...")
-    sys.argv = [script, "--config", arguments.config, *arguments.options]
-    runpy.run_path(script, run_name="__main__")
+    sys.argv = [str(script), "--config", arguments.config, *arguments.options]
+    sys.path.insert(0, str(script.parent))  # as Python does for a script that it is given
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def _validate(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +33,8 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
     @click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."
     )
-    def command(path: Path, overrides: tuple[str, ...]) -> None:
+    @click.option("--json", "as_json", is_flag=True, help="Print the validation as one JSON object.")
+    def command(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         try:
             run_id = run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:
@@ -40,7 +42,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         from .validation import validate
 
         validation = validate(run_id)
-        show(validation)
+        show(validation, as_json)
         raise SystemExit(0 if validation.holds else 1)
 
     return command
@@ -49,7 +51,10 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
 def show(validation: "Validation", as_json: bool = False) -> None:
     """Print what was found out about a run: a table for people, or one JSON object."""
     if as_json:
-        click.echo(json.dumps(asdict(validation) | {"holds": validation.holds}, indent=2))
+        # JSON has no NaN, and a loss that diverged is one
+        metrics = {name: value if math.isfinite(value) else None for name, value in validation.metrics.items()}
+        found = asdict(validation) | {"metrics": metrics, "holds": validation.holds}
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Table
@@ -68,7 +73,4 @@ def show(validation: "Validation", as_json: bool = False) -> None:
     kept = sum(check.holds for check in validation.checks)
     verdict = "this run can be made again" if validation.holds else "nobody can rely on this run"
     console.print(f"{kept} of {len(validation.checks)} checks hold: {verdict}.")
-    console.print(
-        f"Recorded in {validation.place}" + ("" if "/#/" in validation.place else "  To look at it: nox -s ui"),
-        soft_wrap=True,
-    )
+    console.print(f"Recorded in {validation.place}\nTo look at it: nox -s ui", soft_wrap=True)

@@ -5,37 +5,39 @@ imported itself: so nothing of MLflow is imported here, not even the base class,
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from .provenance import gather, team_defaults
 from .violation import Refused
 
-_providing = ContextVar("providing", default=True)
+_carried: ContextVar[Mapping[str, str] | None] = ContextVar("carried", default=None)
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Inside, the provider adds nothing: `tracked_run` has gathered the tags already."""
-    token = _providing.set(False)
+def carrying(tags: Mapping[str, str]) -> Iterator[None]:
+    """Inside, every new run carries *tags*: those of the run around it, whose config and data are its own too."""
+    token = _carried.set(tags)
     try:
         yield
     finally:
-        _providing.reset(token)
+        _carried.reset(token)
 
 
 class ProvenanceContext:
-    """Gives a new run of the fluent API the tags of the team's defaults in configs/base.yaml.
+    """Gives a new run of the fluent API the tags of the run it is in, else of the team's defaults in configs/base.yaml.
 
     MLflow swallows what a provider raises, so this cannot block a run: it warns about what is missing, and
     `validate_required_tags`, `repro validate` and the tracking server refuse such a run.
     """
 
     def in_context(self) -> bool:
-        return _providing.get()
+        return True
 
     def tags(self) -> dict[str, str]:
+        if (carried := _carried.get()) is not None:
+            return dict(carried)
         try:
             provenance = gather(team_defaults())
         except Refused as refused:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -22,6 +22,7 @@ from .url import without_credentials
 from .violation import Refused, Violation
 
 LOCK = "requirements.txt"
+_TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
 # Installers come with an environment and are not part of what a run imports.
 _INSTALLERS = {"pip", "setuptools", "wheel", "uv"}
 
@@ -58,6 +59,13 @@ class Environment:
     image: str
     packages: dict[str, str]
     drift: tuple[Drift, ...]
+    lock: bytes
+
+    def described(self) -> dict[str, Any]:
+        """Return all of it as plain data, without the lock's text, which has its digest."""
+        described = asdict(self)
+        del described["lock"]
+        return described
 
 
 def environment(root: Path) -> Environment:
@@ -67,7 +75,7 @@ def environment(root: Path) -> Environment:
     """
     lock = root / LOCK
     try:
-        lock_bytes = lock.read_bytes()
+        text = lock.read_bytes()
     except OSError as error:
         raise Refused(
             [Violation("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")]
@@ -82,10 +90,11 @@ def environment(root: Path) -> Environment:
         cores=os.cpu_count() or 1,
         memory=_memory(),
         gpus=_gpus(),
-        lock_digest=digest(lock_bytes),
+        lock_digest=digest(text),
         image=os.environ.get("CONTAINER_IMAGE") or "none",
         packages={name: installed[name].version for name in sorted(installed)},
-        drift=_drift(root, pins(lock), installed),
+        drift=_drift(root, pins(LOCK, text), installed),
+        lock=text,
     )
 
 
@@ -117,18 +126,24 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         elif (source := package.dist.read_text("direct_url.json")) is not None:
             # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
             found.append(Drift(name, version, f"{version} from {without_credentials(json.loads(source)['url'])}"))
-    tools = {name for file in sorted(root.glob("requirements-*.txt")) for name in pins(file)}
-    with (root / "pyproject.toml").open("rb") as file:
-        this_project = canonicalize_name(tomllib.load(file)["project"]["name"])
-    for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS - {this_project}):
+    tools = {name for file in _TOOL_LOCKS if (root / file).exists() for name in pins(file, (root / file).read_bytes())}
+    for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS - {_this_project(root)}):
         found.append(Drift(name, None, installed[name].version))
     return tuple(found)
 
 
-def pins(lock: Path) -> dict[str, str]:
-    """Return {canonical name: version} for the lines of *lock* whose marker holds here."""
+def _this_project(root: Path) -> str:
+    try:
+        return canonicalize_name(tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["name"])
+    except (OSError, ValueError, KeyError) as error:
+        problem = f"pyproject.toml does not name the project ({error})"
+        raise Refused([Violation("environment_drift", problem, "git checkout pyproject.toml")]) from None
+
+
+def pins(lock: str, text: bytes) -> dict[str, str]:
+    """Return {canonical name: version} for the lines of the *text* of the file *lock* whose marker holds here."""
     found = {}
-    for number, line in _logical_lines(lock):
+    for number, line in _logical_lines(text.decode("utf-8", "replace")):
         try:
             requirement = Requirement(re.split(r"\s--hash=", line, maxsplit=1)[0])
         except InvalidRequirement:
@@ -139,7 +154,7 @@ def pins(lock: Path) -> dict[str, str]:
                 [
                     Violation(
                         "lock_digest",
-                        f"{lock.name}:{number} does not pin one version ({line[:60]!r})",
+                        f"{lock}:{number} does not pin one version ({line[:60]!r})",
                         "run: nox -s lock",
                     )
                 ]
@@ -149,10 +164,10 @@ def pins(lock: Path) -> dict[str, str]:
     return found
 
 
-def _logical_lines(lock: Path) -> Iterator[tuple[int, str]]:
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) with continued lines joined, without comments and blank lines."""
     start, parts = 0, []
-    for number, line in enumerate(lock.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         start = start if parts else number
         parts.append(line.strip().removesuffix("\\").strip())
         if not line.rstrip().endswith("\\"):

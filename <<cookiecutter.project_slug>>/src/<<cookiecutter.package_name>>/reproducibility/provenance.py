@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ BASE_CONFIG = PROJECT_ROOT / "configs" / "base.yaml"
 MANIFEST_SCHEMA = 1
 # The files of a run's evidence, beside the lock.
 MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
-_DATA_CACHE = PROJECT_ROOT / ".cache" / "data_version.json"
+_CACHE = PROJECT_ROOT / ".cache"
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
 # Each part and the tags and params that cannot be told without it.
@@ -40,6 +40,12 @@ _TOLD_BY = {
 PROVENANCE_TAGS = frozenset(
     {tag for tags in _TOLD_BY.values() for tag in tags} - {"seed"} | {"config_digest", "manifest_digest"}
 )
+# MLflow's own tags for what ours say better.
+MLFLOW_TAGS = {
+    "mlflow.source.git.branch": "git_branch",
+    "mlflow.source.git.commit": "git_commit",
+    "mlflow.user": "author",
+}
 
 T = TypeVar("T")
 
@@ -57,7 +63,7 @@ class Provenance:
     environment: Environment | None
     seeding: Seeding | None
     entry_point: str | None
-    refusals: tuple[Violation, ...] = field(compare=False)
+    refusals: tuple[Violation, ...]
 
     @property
     def untold(self) -> set[str]:
@@ -85,10 +91,9 @@ class Provenance:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """The tags of a run, with MLflow's own two set to agree."""
+        """The tags of a run, with MLflow's own set to agree."""
         tags = {**self._facts, "manifest_digest": digest(canonical(self.manifest))}
-        own = {"mlflow.source.git.commit": "git_commit", "mlflow.user": "author"}
-        return tags | {theirs: tags[ours] for theirs, ours in own.items() if ours in tags}
+        return tags | {theirs: tags[ours] for theirs, ours in MLFLOW_TAGS.items() if ours in tags}
 
     @cached_property
     def params(self) -> dict[str, str]:
@@ -109,7 +114,7 @@ class Provenance:
             "params": self.params,
             "patch_digest": digest(self.git.patch) if self.git and self.git.dirty else None,
             "data_files": [file._asdict() for file in self.data.files] if self.data else None,
-            "environment": asdict(self.environment) if self.environment else None,
+            "environment": self.environment.described() if self.environment else None,
             "seeding": asdict(self.seeding) if self.seeding else None,
             "overrides": self.overrides,
             "policy": self.policy.model_dump(mode="json"),
@@ -125,7 +130,7 @@ class Provenance:
                 "utf-8", "surrogateescape"
             ),
             CONFIG: to_yaml(self.values).encode("utf-8", "surrogateescape"),
-            LOCK: (PROJECT_ROOT / LOCK).read_bytes(),
+            LOCK: self.environment.lock if self.environment else b"",
         }
         if self.git and self.git.dirty:
             evidence[PATCH] = self.git.patch
@@ -147,18 +152,20 @@ def locked_requirements() -> list[str]:
 
     Without hashes: MLflow adds a line without one where it overlooks itself, and pip wants hashes on all or none.
     """
-    return [f"{name}=={version}" for name, version in pins(PROJECT_ROOT / LOCK).items()]
+    return [f"{name}=={version}" for name, version in pins(LOCK, (PROJECT_ROOT / LOCK).read_bytes()).items()]
 
 
 def current_data(values: Mapping[str, Any]) -> DataVersion:
     """Return the version that the data of the config *values* has now: ``data.path``, relative to the project root."""
     data = values.get("data")
     path = data.get("path") if isinstance(data, Mapping) else None
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or "\0" in path:
         raise Refused(
             [Violation("data.path", "the config does not say where the data is", "add it to configs/base.yaml")]
         )
-    return data_version(PROJECT_ROOT / path, _DATA_CACHE)
+    # One cache for each path: two experiments that take turns must not read everything again each time.
+    cache = _CACHE / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
+    return data_version(PROJECT_ROOT / path, cache)
 
 
 def gather(config: Config | Mapping[str, Any]) -> Provenance:
@@ -177,7 +184,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
             refusals.extend(refused.violations)
             return None
 
-    values = config.model_dump(mode="json") if isinstance(config, Config) else dict(config)
+    values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
     return Provenance(
         values=values,
         overrides=config.source.overrides if isinstance(config, Config) else (),
@@ -190,6 +197,14 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         entry_point=_entry_point(),
         refusals=tuple(refusals),  # last: the attempts above fill it
     )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return *values* as they read back from JSON, NumPy's numbers as Python's; untouched if JSON cannot hold them."""
+    try:
+        return json.loads(canonical(values))
+    except (TypeError, ValueError):
+        return values
 
 
 def _author() -> str:
@@ -208,8 +223,6 @@ def _author() -> str:
 def _entry_point() -> str | None:
     """The script that was started, relative to the project root; None for a notebook, ``-c`` or a script elsewhere."""
     script = Path(sys.argv[0]).resolve()
-    return (
-        script.relative_to(PROJECT_ROOT).as_posix()
-        if script.is_file() and script.is_relative_to(PROJECT_ROOT)
-        else None
-    )
+    # The environment may lie in the project, and a launcher in it (of Jupyter, of pytest) is not the project's.
+    is_own = script.is_relative_to(PROJECT_ROOT) and not script.is_relative_to(Path(sys.prefix).resolve())
+    return script.relative_to(PROJECT_ROOT).as_posix() if is_own and script.is_file() else None

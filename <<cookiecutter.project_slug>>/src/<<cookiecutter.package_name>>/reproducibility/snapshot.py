@@ -177,8 +177,10 @@ def _refuse_over(total: int, sizes: dict[str, int]) -> None:
         largest = sorted(sizes, key=sizes.__getitem__, reverse=True)
         shown = ", ".join(f"{_named([path])} ({sizes[path] / 2**20:.1f} MiB)" for path in largest[:_SHOWN])
         limit = f"{total / 2**20:.1f} MiB, and a run keeps at most {MAX_PATCH_BYTES / 2**20:.0f} MiB"
-        problem = f"the changes are {limit} of them; the largest: {shown}"
-        fix = "commit them, name them in .gitignore, or move data under the data path"
+        problem = f"the changed files are {limit} of them; the largest: {shown}"
+        fix = (
+            "commit them, or name them in .gitignore (what lies under the data path is recorded by its content anyway)"
+        )
         raise Refused([Violation(_KEY, problem, fix)])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import click
 from filelock import FileLock
@@ -22,15 +23,7 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 _FILE = "sqlite:///"
-# The client's own defaults wait four minutes for a server that is away; training must not hang that long.
-_PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
-}
-# Where a person is waiting even less: at the first contact, and when a run that failed is ended.
+# Where a person is waiting, less patience still than elsewhere: at the first contact, and when a failed run is ended.
 _IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
 _DATABASE_RETRIES = 5  # in MLflow's rhythm under three seconds; its own ten take a hundred
 
@@ -42,7 +35,9 @@ class StoreUnavailable(click.ClickException):
 
     def __init__(self, uri: str, reason: object) -> None:
         first_line = recordable(str(reason).strip().partition("\n")[0])[:300]
-        if uri.startswith("http"):
+        if "error code 401" in first_line or "error code 403" in first_line:
+            fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what the server knows you by"
+        elif uri.startswith("http"):
             fix = "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
         elif uri.startswith(_FILE):
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
@@ -100,11 +95,9 @@ def reachable(uri: str) -> Iterator[None]:
 def connect() -> "MlflowClient":
     """Point MLflow at the tracking store and return a client for it; an embedded database is created if there is none.
 
-    Waits are bounded: seconds, not MLflow's minutes. Values set in the environment win.
+    Waits are bounded: seconds, not MLflow's minutes.
     """
-    uri = tracking_uri()
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
+    uri = _without_login(tracking_uri())
     import mlflow
 
     # MLflow wants to write pip's version down with a model, and an environment made by uv has no pip.
@@ -120,6 +113,16 @@ def connect() -> "MlflowClient":
         _create_once(uri, Path(uri.removeprefix(_FILE)))
     with reachable(uri):
         return mlflow.MlflowClient()
+
+
+def _without_login(uri: str) -> str:
+    """Return a server's *uri* without user and password, which MLflow would print; it finds them in its variables."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
+        os.environ.setdefault(name, unquote(value or ""))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:

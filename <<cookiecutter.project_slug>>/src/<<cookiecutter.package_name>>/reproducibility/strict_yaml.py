@@ -43,8 +43,13 @@ def read(path: Path) -> tuple[dict[str, Any], Marks]:
     anything else; `extends` is an ordinary key here.
     """
     source = shown_path(path)
+    return parse(_text(path, source), source)
+
+
+def parse(text: str, source: str) -> tuple[dict[str, Any], Marks]:
+    """Return what `read` does, from *text*; messages call it *source*."""
     placing = partial(Place, source)
-    node = _compose(_text(path, source), placing)
+    node = _compose(text, placing)
     if node is None:
         refuse(source, "the file is empty", "write `key: value` lines into it")
     if not isinstance(node, yaml.MappingNode):

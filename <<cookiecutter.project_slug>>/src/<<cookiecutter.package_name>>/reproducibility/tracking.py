@@ -11,7 +11,7 @@ import click
 
 from .admission import admit
 from .config_file import Config
-from .context import silenced
+from .context import carrying
 from .failure import FAILURE_TAG, is_outage, reason
 from .interruption import Interruption
 from .policy import violations
@@ -57,8 +57,8 @@ def tracked_run(
 
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
     parent = mlflow.active_run()
-    with Interruption() as interruption:
-        with reachable(client.tracking_uri), silenced():
+    with Interruption() as interruption, carrying(provenance.tags):
+        with reachable(client.tracking_uri):
             run = mlflow.start_run(
                 experiment_id=experiment,
                 run_name=run_name,
@@ -81,6 +81,8 @@ def tracked_run(
             _fail(client, run_id, parent, reason(error))
             if is_outage(error):
                 raise StoreUnavailable(client.tracking_uri, error) from error
+            if isinstance(error, Refused) and not isinstance(error, RunIncomplete):
+                raise RunIncomplete(error.violations) from error  # refused too late to say that nothing was started
             if isinstance(error, SystemExit) and not error.code:
                 raise SystemExit(1) from error  # the run failed: the status must not say that all is well
             raise
@@ -189,8 +191,6 @@ def _end(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun |
 
 def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", why: str) -> None:
     """End the run FAILED and say why. Never raises: what made it fail is the error to show, not this."""
-    from mlflow.exceptions import MlflowException
-
     told = True
     # The end is tried even where the tag failed: it also takes the run from MLflow, who would call it FINISHED at exit.
     for step in (
@@ -200,7 +200,7 @@ def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun 
         try:
             with impatient():
                 step()
-        except MlflowException:
+        except Exception:
             told = False
     if not told:
         why += " (the tracking store could not be told: there the run may still count as running)"

@@ -105,7 +105,8 @@ def _evidence_checks(run: "Run", folder: Path) -> Iterator[Check]:
         try:
             values, _ = read(folder / CONFIG)
         except Refused as refused:
-            yield Check("config", False, str(refused))
+            problems = "; ".join(violation.problem for violation in refused.violations)
+            yield Check("config", False, f"{CONFIG} cannot be read: {problems}")
         else:
             yield _same("config digest", tags.get("config_digest"), config_digest(values))
             yield _equal("params are the config's", params, flatten(values))

@@ -24,7 +24,7 @@ class Violation:
 
 
 class Refused(click.ClickException):
-    """Raised with every violation found, before anything is created or computed.
+    """Raised with every violation found; as itself, only before anything is created or computed.
 
     A command line shows it as a message without a traceback and ends with status 2.
     """
