@@ -25,7 +25,7 @@ subprocess.run(["git", "-C", sys.argv[1], "commit", "--quiet", "--allow-empty", 
 with mlflow.start_run(run_name="after a commit"): pass
 from PACKAGE.reproducibility import tracked_run
 with tracked_run({"experiment_name": "tracked", "seed": 42, "data": {"path": "data/penguins.csv"}}, run_name="tracked"):
-    pass
+    with mlflow.start_run(run_name="inside a tracked run", nested=True): pass
 with mlflow.start_run(experiment_id="0", run_name="after a tracked run"): pass
 """
 # The other way round: the machinery is imported before MLflow is.
@@ -46,7 +46,7 @@ except Exception as error:
 """
 OURS = {
     *("git_commit", "git_branch", "git_remote", "git_dirty", "data_version", "author", "config_digest", "lock_digest"),
-    *("image", "manifest_digest", "mlflow.user", "mlflow.source.git.commit"),
+    *("image", "manifest_digest", "mlflow.user", "mlflow.source.git.commit", "mlflow.source.git.branch"),
 }
 
 
@@ -81,7 +81,7 @@ def test_a_plain_run_carries_the_tags_of_a_tracked_one(laboratory: Laboratory, c
 
 
 def test_an_autologged_run_carries_the_tags(laboratory: Laboratory, commits: tuple[str, str]) -> None:
-    named = {"plain", "by the client", "after a commit", "tracked", "after a tracked run"}
+    named = {"plain", "by the client", "after a commit", "tracked", "inside a tracked run", "after a tracked run"}
     runs = laboratory.runs(laboratory.path.parent / "ways.db")
     (autologged,) = runs.keys() - named
     assert OURS <= runs[autologged].tags.keys()
@@ -139,4 +139,15 @@ def test_a_policy_that_cannot_be_read_is_warned_of(laboratory: Laboratory) -> No
         laboratory.write("configs/base.yaml", policy)
     assert done.returncode == 0, done.stderr
     assert "this run cannot be made again. " in done.stderr
-    assert not (OURS - {"mlflow.user", "mlflow.source.git.commit"}) & laboratory.runs(store)["lawless"].tags.keys()
+    assert (
+        not (OURS - {"mlflow.user", "mlflow.source.git.commit", "mlflow.source.git.branch"})
+        & laboratory.runs(store)["lawless"].tags.keys()
+    )
+
+
+def test_a_plain_run_inside_a_tracked_one_carries_the_tags_of_that_one(
+    laboratory: Laboratory, commits: tuple[str, str]
+) -> None:
+    runs = laboratory.runs(laboratory.path.parent / "ways.db")
+    around, inside = runs["tracked"].tags, runs["inside a tracked run"].tags
+    assert {key: inside[key] for key in OURS} == {key: around[key] for key in OURS}

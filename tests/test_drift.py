@@ -122,3 +122,9 @@ def test_drift_is_recorded_where_the_policy_says_so_and_test_tools_are_none(
         {"package": LOCKED, "locked": locked_version(laboratory, LOCKED), "installed": "0.0.1"},
         {"package": "left-pad", "locked": None, "installed": "1.3"},
     ]
+
+
+def test_a_requirements_file_of_ones_own_is_none_of_its_business(laboratory: Laboratory) -> None:
+    laboratory.write("requirements-docs.txt", "sphinx>=7\n")
+    laboratory.commit()
+    assert attempt(laboratory).returncode == 0

@@ -17,7 +17,7 @@ SCENES = '''
 """Plays the scenes named."""
 import json, os, random, signal, sys, threading
 import mlflow, numpy
-from PACKAGE.reproducibility import PROJECT_ROOT, Refused, tracked_run
+from PACKAGE.reproducibility import PROJECT_ROOT, Refused, Violation, tracked_run
 
 client = lambda: mlflow.MlflowClient()
 VALUES = {"experiment_name": "scenes", "seed": 1, "data": {"path": "data/penguins.csv"}}
@@ -207,6 +207,7 @@ ALONE = """
 name = sys.argv[1]
 def raises_deep_down(run): json.loads("{")
 def exits_with_3(run): sys.exit(3)
+def is_refused_inside(run): raise Refused([Violation("data", "has no rows", "add some")])
 def is_terminated_twice(run):
     try: os.kill(os.getpid(), signal.SIGTERM)
     finally: os.kill(os.getpid(), signal.SIGTERM)
@@ -220,6 +221,7 @@ with tracked_run(VALUES, run_name=name) as run: globals()[name](run)
         ("raises_deep_down", 1),
         ("empties_a_tag", 1),
         ("exits_with_3", 3),
+        ("is_refused_inside", 1),
         pytest.param("is_terminated_twice", 143, marks=POSIX),
     ],
 )

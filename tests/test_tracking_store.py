@@ -271,3 +271,13 @@ def test_a_project_in_a_folder_of_an_odd_name_keeps_its_runs(
     validated = odd.run("repro", "validate", odd.runs()["run"].id)
     assert validated.returncode == 0, validated.stdout + validated.stderr
     assert (path / "mlartifacts").is_dir()
+
+
+def test_a_login_in_the_address_is_kept_where_mlflow_looks_for_it_and_prints_it_nowhere(laboratory: Laboratory) -> None:
+    code = """
+import os
+from PACKAGE.reproducibility.store import connect
+print(connect().tracking_uri, os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"])
+"""
+    done = laboratory.python(code, env={"MLFLOW_TRACKING_URI": "https://ada:p%40ss@mlflow.example.com/team"})
+    assert done.stdout.split() == ["https://mlflow.example.com/team", "ada", "p@ss"]
