@@ -47,6 +47,20 @@ IMPORTED_AS = {
     "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits",
     "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml",
 }  # fmt: skip
+# Not installed, but libraries that are look whether they can be imported, and would find the project.
+LOOKED_FOR = {
+    "cupy",
+    "dask",
+    "jax",
+    "keras",
+    "lightgbm",
+    "polars",
+    "pyarrow",
+    "sparse",
+    "tensorflow",
+    "torch",
+    "xgboost",
+}
 
 
 class Answers(Extension):
@@ -197,7 +211,7 @@ def taken_names() -> Iterator[tuple[str, set[str]]]:
     locked = {
         re.sub(r"[-.]", "_", name).lower() for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", locks, re.MULTILINE)
     }
-    yield "the name of a package that the project uses", locked | TOOLS | IMPORTED_AS
+    yield "the name of a package that the project uses", locked | TOOLS | IMPORTED_AS | LOOKED_FOR
     # Python finds a script's neighbours and the tests' modules before it finds the package.
     own = [path for path in PROJECT.rglob("*") if path.is_dir() or path.suffix == ".py"]
     yield "the name of a folder or script of the project", {path.stem for path in own if SOURCES not in path.parents}

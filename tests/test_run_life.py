@@ -208,6 +208,7 @@ name = sys.argv[1]
 def raises_deep_down(run): json.loads("{")
 def exits_with_3(run): sys.exit(3)
 def is_refused_inside(run): raise Refused([Violation("data", "has no rows", "add some")])
+def loses_its_terminal(run): os.kill(os.getpid(), signal.SIGHUP)
 def is_terminated_twice(run):
     try: os.kill(os.getpid(), signal.SIGTERM)
     finally: os.kill(os.getpid(), signal.SIGTERM)
@@ -223,6 +224,7 @@ with tracked_run(VALUES, run_name=name) as run: globals()[name](run)
         ("exits_with_3", 3),
         ("is_refused_inside", 1),
         pytest.param("is_terminated_twice", 143, marks=POSIX),
+        pytest.param("loses_its_terminal", 129, marks=POSIX),
     ],
 )
 def test_the_exit_status_tells_how_the_run_ended(laboratory: Laboratory, scene: str, status: int) -> None:

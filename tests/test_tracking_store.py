@@ -281,3 +281,16 @@ print(connect().tracking_uri, os.environ["MLFLOW_TRACKING_USERNAME"], os.environ
 """
     done = laboratory.python(code, env={"MLFLOW_TRACKING_URI": "https://ada:p%40ss@mlflow.example.com/team"})
     assert done.stdout.split() == ["https://mlflow.example.com/team", "ada", "p@ss"]
+
+
+def test_a_store_that_was_moved_is_refused_and_splits_no_runs(laboratory: Laboratory, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert laboratory.run("python", "scripts/record.py", env=store_at(old / "mlflow.db")).returncode == 0
+    (run,) = laboratory.runs(old / "mlflow.db").values()
+    old.rename(new)
+    recorded = laboratory.run("python", "scripts/record.py", env=store_at(new / "mlflow.db"))
+    validated = laboratory.run("repro", "validate", run.id, env=store_at(new / "mlflow.db"))
+    for done in (recorded, validated):
+        assert done.returncode == 2, done.stderr
+        assert f"it was moved, and its artifacts are looked for in {old / 'mlartifacts'}" in done.stderr
+    assert not old.exists()

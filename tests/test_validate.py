@@ -40,7 +40,14 @@ print(json.dumps(said))
 """
 EVERY_CHECK = {
     *("status", "required tags and params", "evidence", "manifest digest", "tags are the manifest's"),
-    *("params are the manifest's", "patch digest", "config digest", "params are the config's", "lock digest"),
+    *(
+        "entry point",
+        "params are the manifest's",
+        "patch digest",
+        "config digest",
+        "params are the config's",
+        "lock digest",
+    ),
 }
 
 SET_TAG = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
@@ -124,7 +131,8 @@ def laboratory(
     """A project with a good run and a failed one, and a copy of the good one for each alteration."""
     laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("validate") / project.name)))
     laboratory.write("notes.txt", "notes on the side\n")
-    done = laboratory.python(RECORD)
+    laboratory.write("scripts/record.py", RECORD)
+    done = laboratory.run("python", "scripts/record.py")
     assert done.returncode == 0, done.stderr
     good = laboratory.runs()["good"]
     with closing(sqlite3.connect(laboratory.store)) as database:
@@ -205,3 +213,15 @@ def test_a_store_that_is_away_tells_nothing(laboratory: Laboratory) -> None:
     assert "http://127.0.0.1:9 cannot be used" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_code_that_is_no_file_of_the_project_is_warned_of_and_does_not_hold(laboratory: Laboratory) -> None:
+    done = laboratory.python(
+        "from PACKAGE.reproducibility import tracked_run\n"
+        "with tracked_run({'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}}) as run: pass\n"
+        "print(run.info.run_id)"
+    )
+    assert "its code is in no commit" in done.stderr
+    validated = laboratory.run("repro", "validate", done.stdout.split()[-1])
+    assert validated.returncode == 1
+    assert "started from no file of the project" in validated.stdout

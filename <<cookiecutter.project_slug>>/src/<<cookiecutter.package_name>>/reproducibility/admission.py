@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import click
+
 from . import git
 from .config_file import Config
 from .digest import canonical
@@ -26,6 +28,9 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
 
     A run that has *begun* is in an experiment already, so that the config need not name one.
     """
+    if not isinstance(config, Config | Mapping):
+        fix = "load it: `load(Path('configs/experiment.yaml'), ExperimentConfig)`"
+        raise Refused([Violation("config", f"it is of type {type(config).__name__}, not a config", fix)])
     provenance = gather(config)
     found = [*provenance.refusals, *_set_by_hand(tags), *([] if begun else _unplaced(provenance))]
     if provenance.policy.uncommitted_config == "refuse":
@@ -50,6 +55,12 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
     found += [violation for violation in judged if violation.key not in provenance.untold]
     if found:
         raise Refused(found)
+    if provenance.entry_point is None:
+        click.echo(
+            "Warning: this run was started from no file of the project, so its code is in no commit, and "
+            "`repro validate` will say so. To record a run that holds, put the code into a script in scripts/.",
+            err=True,
+        )
     return provenance
 
 

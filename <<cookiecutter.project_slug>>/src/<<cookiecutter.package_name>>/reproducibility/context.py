@@ -4,13 +4,19 @@ MLflow loads the class through the entry point group ``mlflow.run_context_provid
 imported itself: so nothing of MLflow is imported here, not even the base class, which MLflow does not ask for.
 """
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from .provenance import gather, team_defaults
-from .violation import Refused
+from .store import StoreUnavailable, tracking_uri
+from .violation import Refused, Violation
+
+# Everyone logs to the same place, also who never names it: MLflow reads this when it first needs a store.
+with suppress(Refused, StoreUnavailable):
+    os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
 
 _carried: ContextVar[Mapping[str, str] | None] = ContextVar("carried", default=None)
 
@@ -46,6 +52,9 @@ class ProvenanceContext:
         else:
             refusals = provenance.refusals
             tags = provenance.tags
+            if provenance.git and provenance.git.dirty:
+                changes = "the work tree has changes, and a plain run does not keep them"
+                refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)
         for violation in refusals:
             warnings.warn(f"this run cannot be made again. {violation}", stacklevel=2)
         return tags

@@ -55,6 +55,7 @@ class Environment:
     cores: int
     memory: int | None
     gpus: tuple[str, ...]
+    hash_seed: str
     lock_digest: str
     image: str
     packages: dict[str, str]
@@ -90,6 +91,7 @@ def environment(root: Path) -> Environment:
         cores=os.cpu_count() or 1,
         memory=_memory(),
         gpus=_gpus(),
+        hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
         lock_digest=digest(text),
         image=os.environ.get("CONTAINER_IMAGE") or "none",
         packages={name: installed[name].version for name in sorted(installed)},

@@ -13,7 +13,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 def reason(error: BaseException) -> str:
     """Return why a run that *error* went through did not reach its end, in at most 500 characters."""
     if isinstance(error, Terminated):
-        return "terminated by SIGTERM"
+        return f"terminated by {error.signal}"
     if isinstance(error, KeyboardInterrupt):
         return "interrupted with Ctrl-C"
     if isinstance(error, SystemExit):

@@ -1,20 +1,24 @@
-"""Interruption: SIGTERM and Ctrl-C, held back while a run is being created or ended, raised as exceptions otherwise."""
+"""Interruption: the signals that end a process, held back while a run is created or ended, exceptions otherwise."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+# Windows has no SIGHUP, which a terminal sends when it is closed.
+_ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
 
 class Terminated(SystemExit):
-    """SIGTERM as an exception: the run ends like after any other, and the process with the signal's status 143."""
+    """SIGTERM or SIGHUP as an exception: the run ends like after any other, the process with the signal's status."""
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number).name
 
 
 class Interruption:
-    """Holds both signals from entry until `release`. A signal that came meanwhile is raised by `release`, not lost.
+    """Holds the signals from entry until `release`. A signal that came meanwhile is raised by `release`, not lost.
 
     A run that is half created when a signal strikes would stay RUNNING for ever. A signal held at the end is raised
     when the block is left. A signal that the process ignores (Ctrl-C under nohup) stays ignored. Outside the main
@@ -26,7 +30,7 @@ class Interruption:
         self._pending: int | None = None
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (*_ENDING, signal.SIGINT):
                 # None is a handler that Python did not set and could not bring back
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._handle)
@@ -53,9 +57,9 @@ class Interruption:
         if self._held:
             self._pending = number
         else:
-            self._held = number == signal.SIGTERM  # whoever sends it twice must not strike the run while it ends
+            self._held = number in _ENDING  # whoever sends it twice must not strike the run while it ends
             self._raise(number)
 
     @staticmethod
     def _raise(number: int) -> None:
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise Terminated(number) if number in _ENDING else KeyboardInterrupt

@@ -45,7 +45,7 @@ def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Polic
             )
         )
     for key in sorted(tags.keys() & params.keys() & set(policy.required_tags) & set(policy.required_params)):
-        if tags[key] != params[key]:
+        if tags[key] != params[key] and tags[key].strip() and params[key].strip():
             found.append(Violation(key, "the tag and the param of this name differ", "log the same value as both"))
     return tuple(violation for violation in found if violation is not None)
 
@@ -53,11 +53,9 @@ def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Polic
 def _missing_or_malformed(kind: str, key: str, value: str | None) -> Violation | None:
     if value is None or not value.strip():
         state = "missing" if value is None else "empty"
-        return Violation(
-            key,
-            f"the required {kind} is {state}",
-            f"start the run with `tracked_run`, which sets it, or give {key} a value",
-        )
+        own = f"tracked_run(config, tags={{{key!r}: ...}})" if kind == "tag" else f"a config with {key} in it"
+        fix = f"start the run with `tracked_run`, which sets its own; one of the team's comes with {own}"
+        return Violation(key, f"the required {kind} is {state}", fix)
     if key in _FORMATS and not _FORMATS[key][0].fullmatch(value):
         return Violation(key, f"the {kind} is {value[:80]!r}, not {_FORMATS[key][1]}", "leave it to `tracked_run`")
     return None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 import click
 from filelock import FileLock
@@ -19,7 +20,7 @@ from .url import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 _FILE = "sqlite:///"
@@ -33,9 +34,11 @@ class StoreUnavailable(click.ClickException):
 
     exit_code = 2
 
-    def __init__(self, uri: str, reason: object) -> None:
-        first_line = recordable(str(reason).strip().partition("\n")[0])[:300]
-        if "error code 401" in first_line or "error code 403" in first_line:
+    def __init__(self, uri: str, reason: object, fix: str | None = None) -> None:
+        first_line = _in_short(recordable(str(reason).strip().partition("\n")[0]))
+        if fix is not None:
+            first_line = str(reason)
+        elif "error code 401" in first_line or "error code 403" in first_line:
             fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what the server knows you by"
         elif uri.startswith("http"):
             fix = "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
@@ -44,6 +47,18 @@ class StoreUnavailable(click.ClickException):
         else:
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
         super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {first_line}. {fix}.")
+
+
+def _in_short(reason: str) -> str:
+    """Return a network library's *reason* in the words of a person; any other as it is."""
+    for sign, words in (
+        ("NameResolutionError", "its host name is not known"),
+        ("Connection refused", "nothing answers there (connection refused)"),
+        ("timed out", "it does not answer in time"),
+    ):
+        if sign in reason:
+            return words
+    return reason[:300]
 
 
 class Tracking(Section):
@@ -143,6 +158,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
                 experiment = client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
+    require_at_home(uri, experiment)
     if experiment.lifecycle_stage == "deleted":
         raise StoreUnavailable(uri, f"the experiment {name!r} was deleted there; restore it or change experiment_name")
     return experiment.experiment_id
@@ -154,6 +170,19 @@ def page(uri: str, run: "Run") -> str:
     if not shown.startswith("http"):
         return shown
     return f"{shown.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def require_at_home(uri: str, experiment: "Experiment") -> None:
+    """Raise StoreUnavailable if the embedded store was moved: MLflow keeps absolute paths, and would split runs."""
+    location = experiment.artifact_location
+    here = _artifacts(uri)
+    if here and location.endswith("/mlartifacts") and location != here and not _folder(location).exists():
+        moved = f"it was moved, and its artifacts are looked for in {_folder(location)}"
+        raise StoreUnavailable(uri, moved, fix="Move the project back there, or rename the file to begin anew")
+
+
+def _folder(location: str) -> Path:
+    return Path(url2pathname(urlsplit(location).path))
 
 
 def _artifacts(uri: str) -> str | None:

@@ -13,7 +13,7 @@ from .environment import LOCK
 from .failure import FAILURE_TAG
 from .policy import violations
 from .provenance import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH, team_policy
-from .store import connect, page, reachable
+from .store import connect, page, reachable, require_at_home
 from .strict_yaml import read
 from .tracking import EVIDENCE
 from .url import without_credentials
@@ -59,7 +59,8 @@ def validate(run_id: str) -> Validation:
     found = violations(run.data.tags, run.data.params, policy)
     with tempfile.TemporaryDirectory() as folder:
         with reachable(client.tracking_uri):
-            experiment = client.get_experiment(run.info.experiment_id).name
+            experiment = client.get_experiment(run.info.experiment_id)
+            require_at_home(client.tracking_uri, experiment)
             if any(file.path == EVIDENCE for file in client.list_artifacts(run_id)):
                 client.download_artifacts(run_id, EVIDENCE, folder)
         checks = (
@@ -71,7 +72,7 @@ def validate(run_id: str) -> Validation:
             ),
             *_evidence_checks(run, Path(folder, EVIDENCE)),
         )
-    return Validation(run_id, experiment, page(client.tracking_uri, run), checks, run.data.metrics)
+    return Validation(run_id, experiment.name, page(client.tracking_uri, run), checks, run.data.metrics)
 
 
 def _find(client: "MlflowClient", run_id: str) -> "Run":
@@ -121,7 +122,7 @@ def _manifest_checks(
         manifest = json.loads(content.decode("utf-8", "surrogateescape"))
         manifest_digest = digest(canonical(manifest))
         schema, its_tags, its_params = manifest["schema"], dict(manifest["tags"]), dict(manifest["params"])
-        patch_digest = manifest["patch_digest"]
+        patch_digest, entry_point = manifest["patch_digest"], manifest["entry_point"]
     except (ValueError, TypeError, KeyError):
         yield Check("manifest", False, f"{MANIFEST} is no manifest")
         return
@@ -131,6 +132,7 @@ def _manifest_checks(
             "manifest", False, f"schema {schema}, this version of the project reads {MANIFEST_SCHEMA}: update it"
         )
         return
+    yield Check("entry point", entry_point is not None, entry_point or "started from no file of the project")
     yield _equal("tags are the manifest's", tags, its_tags)
     yield _equal("params are the manifest's", params, its_params)
     if (folder / PATCH).is_file() or patch_digest:
