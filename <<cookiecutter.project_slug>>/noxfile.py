@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, tests, lint, lock, dev, ui. `nox -l` lists them."""
+"""Every task by its name: nox -s train, image, tests, lint, lock, dev, ui. `nox -l` lists them."""
 
 import sys
 import webbrowser
@@ -32,12 +32,22 @@ def install(session: nox.Session, lock: str, *where: str) -> None:
 
 @nox.session(python=PYTHON)
 def train(session: nox.Session) -> None:
-    """Run an experiment and validate its run: nox -s train -- configs/experiment.yaml --set model.max_depth=3"""
+    """Run an experiment and validate its run: nox -s train -- configs/experiment.yaml --set model.max_depth=3
+
+    With --container it runs in the image of the commit, which is built if need be.
+    """
     install(session, "requirements.txt")
     options = session.posargs
     config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
     # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
     session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def image(session: nox.Session) -> None:
+    """Build a container image of the commit, which trains it anywhere: nox -s image [-- --snapshot] [--base IMAGE]"""
+    install(session, "requirements.txt")
+    session.run("repro", "image", *session.posargs)
 
 
 @nox.session(python=PYTHON)

@@ -39,10 +39,10 @@ class Faster:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. Either a peer was measured, as seconds or as a count, or `missing` says why it was not."""
+    """One comparison, in seconds or as a count. Where `missing` says why, the peer or both were not measured."""
 
     what: str
-    ours: Timing | int
+    ours: Timing | int | None
     peer: str
     theirs: Timing | int | None = None
     aim: Aim | None = None
@@ -50,7 +50,8 @@ class Row:
 
     def cells(self) -> list[str]:
         if self.theirs is None:
-            return [self.what, str(self.ours), f"{self.peer}: {self.missing}", "", "", "not measured"]
+            ours = "" if self.ours is None else str(self.ours)
+            return [self.what, ours, f"{self.peer}: {self.missing}", "", "", "not measured"]
         ratio, aim, reached = (self.aim or AtMost(1)).judge(_number(self.ours), _number(self.theirs))
         verdict = ("reached" if reached else "**not reached**") if self.aim else ""
         return [self.what, str(self.ours), f"{self.peer}: {self.theirs}", ratio, aim if self.aim else "none", verdict]

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 FILES = """
+.dockerignore
 .gitattributes
 .gitignore
+Dockerfile
 README.md
 configs/base.yaml
 configs/experiment.yaml
@@ -29,17 +31,22 @@ src/penguin_classifier/model.py
 src/penguin_classifier/reproducibility/__init__.py
 src/penguin_classifier/reproducibility/admission.py
 src/penguin_classifier/reproducibility/blob.py
+src/penguin_classifier/reproducibility/build.py
 src/penguin_classifier/reproducibility/cli.py
 src/penguin_classifier/reproducibility/command.py
 src/penguin_classifier/reproducibility/config_file.py
+src/penguin_classifier/reproducibility/container.py
 src/penguin_classifier/reproducibility/context.py
 src/penguin_classifier/reproducibility/data_version.py
 src/penguin_classifier/reproducibility/digest.py
+src/penguin_classifier/reproducibility/engine.py
 src/penguin_classifier/reproducibility/environment.py
 src/penguin_classifier/reproducibility/explanation.py
+src/penguin_classifier/reproducibility/export.py
 src/penguin_classifier/reproducibility/failure.py
 src/penguin_classifier/reproducibility/git.py
 src/penguin_classifier/reproducibility/git_command.py
+src/penguin_classifier/reproducibility/image.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/place.py
 src/penguin_classifier/reproducibility/policy.py
@@ -48,6 +55,7 @@ src/penguin_classifier/reproducibility/provenance.py
 src/penguin_classifier/reproducibility/secret.py
 src/penguin_classifier/reproducibility/seeding.py
 src/penguin_classifier/reproducibility/snapshot.py
+src/penguin_classifier/reproducibility/source.py
 src/penguin_classifier/reproducibility/stat_cache.py
 src/penguin_classifier/reproducibility/store.py
 src/penguin_classifier/reproducibility/strict_yaml.py

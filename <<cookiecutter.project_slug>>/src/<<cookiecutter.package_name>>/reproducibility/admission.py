@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from . import git
+from . import source
 from .config_file import Config
 from .digest import canonical
 from .policy import violations
@@ -89,7 +89,7 @@ def _uncommitted_config(config: Config | Mapping[str, Any]) -> Iterator[Violatio
         yield Violation("uncommitted_config", "the config did not come from a file", "load it from one with `load`")
         return
     for file in config.source.files:
-        if not git.is_committed(PROJECT_ROOT, file):
+        if not source.is_committed(PROJECT_ROOT, file):
             name = file.relative_to(PROJECT_ROOT).as_posix() if file.is_relative_to(PROJECT_ROOT) else str(file)
             yield Violation(
                 "uncommitted_config",

@@ -1,4 +1,4 @@
-"""The command `repro`: train, validate. Imports lazily, so that help is there at once."""
+"""The command `repro`: train, validate, image. Imports lazily, so that help is there at once."""
 
 import argparse
 import sys
@@ -22,8 +22,21 @@ def main(argv: "Sequence[str] | None" = None) -> None:
 
     command = commands.add_parser("train", help="run an experiment and validate its run")
     command.add_argument("config", help="a file in configs/")
-    command.add_argument("options", nargs=argparse.REMAINDER, help="as for scripts/train.py: --set model.max_depth=3")
+    command.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        help="--container [--snapshot] [--base IMAGE] to run in the project's image, "
+        "and those of scripts/train.py: --set model.max_depth=3",
+    )
     command.set_defaults(run=_train)
+
+    command = commands.add_parser("image", help="build a container image of the commit that trains it anywhere")
+    command.add_argument("--snapshot", action="store_true", help="take uncommitted changes along, as a patch")
+    command.add_argument("--base", metavar="IMAGE", help="start from another image, for GPUs for instance")
+    command.set_defaults(run=_image)
+
+    command = commands.add_parser("bake", help="record which code an image holds: a step of the Dockerfile")
+    command.set_defaults(run=_bake)
 
     command = commands.add_parser("validate", help="check a recorded run by its id: tags, params, evidence, digests")
     command.add_argument("run_id")
@@ -49,6 +62,10 @@ def _train(arguments: argparse.Namespace) -> None:
     from .progress import say
     from .provenance import PROJECT_ROOT
 
+    if "--container" in arguments.options:
+        from . import container
+
+        container.train(arguments.config, arguments.options)
     script = PROJECT_ROOT / "scripts" / "train.py"
     say("loading the experiment ...")
     sys.argv = [str(script), "--config", arguments.config, *arguments.options]
@@ -62,3 +79,18 @@ def _validate(arguments: argparse.Namespace) -> None:
     result = validation.validate(arguments.run_id)
     command.show(result, arguments.json)
     sys.exit(0 if result.holds else 1)
+
+
+def _image(arguments: argparse.Namespace) -> None:
+    from .build import build
+    from .engine import find
+
+    name, image_id = build(find(), snapshot=arguments.snapshot, base=arguments.base)
+    print(f"{name} is ready: {image_id}")
+
+
+def _bake(_: argparse.Namespace) -> None:
+    from .image import bake
+    from .provenance import PROJECT_ROOT
+
+    bake(PROJECT_ROOT)

@@ -18,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .digest import digest
+from .image import identity
 from .url import without_credentials
 from .violation import Refused, Violation
 
@@ -93,7 +94,7 @@ def environment(root: Path) -> Environment:
         gpus=_gpus(),
         hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
         lock_digest=digest(text),
-        image=os.environ.get("CONTAINER_IMAGE") or "none",
+        image=identity(root),
         packages={name: installed[name].version for name in sorted(installed)},
         drift=_drift(root, pins(LOCK, text), installed),
         lock=text,

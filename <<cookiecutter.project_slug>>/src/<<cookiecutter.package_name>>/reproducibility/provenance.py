@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import git
+from . import image, source
 from .config_file import Config, config_digest, flatten, load_section, read_defaults
 from .data_version import DataVersion, data_version
 from .digest import canonical, digest
 from .environment import LOCK, Environment, environment, pins
+from .git import GitState
 from .policy import Policy
 from .seeding import Seeding, plan
 from .strict_yaml import to_yaml
@@ -57,7 +58,7 @@ class Provenance:
     values: Mapping[str, Any]
     overrides: tuple[str, ...]
     policy: Policy
-    git: git.GitState | None
+    git: GitState | None
     data: DataVersion | None
     author: str | None
     environment: Environment | None
@@ -163,6 +164,10 @@ def current_data(values: Mapping[str, Any]) -> DataVersion:
         raise Refused(
             [Violation("data.path", "the config does not say where the data is", "add it to configs/base.yaml")]
         )
+    if image.inside(PROJECT_ROOT) and not (place := PROJECT_ROOT / path).exists():
+        target = os.path.normpath(place)
+        fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
+        raise Refused([Violation("data_version", f"{path} is not in this container", fix)])
     # One cache for each path: two experiments that take turns must not read everything again each time.
     cache = _CACHE / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
     return data_version(PROJECT_ROOT / path, cache)
@@ -189,9 +194,9 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         values=values,
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
-        git=attempt(lambda: git.state(PROJECT_ROOT)),
+        git=attempt(lambda: source.state(PROJECT_ROOT)),
         data=attempt(lambda: current_data(values)),
-        author=attempt(_author),
+        author=attempt(author),
         environment=attempt(lambda: environment(PROJECT_ROOT)),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=_entry_point(),
@@ -207,17 +212,21 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
         return values
 
 
-def _author() -> str:
-    """AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
-    if (author := os.environ.get("AUTHOR")) is not None:
-        if not author.strip():
+def author() -> str:
+    """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
+    if (named := os.environ.get("AUTHOR")) is not None:
+        if not named.strip():
             raise Refused([Violation("author", "AUTHOR is set but empty", "unset it, or set it to your name")])
-        return author.strip()
-    author = git.identity(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
-    if author is None:
+        return named.strip()
+    named = source.identity(PROJECT_ROOT) or next(
+        (os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None
+    )
+    if named is None:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
+        if image.inside(PROJECT_ROOT):
+            fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
         raise Refused([Violation("author", "nobody is named as the author of this run", fix)])
-    return author
+    return named
 
 
 def _entry_point() -> str | None:

@@ -13,6 +13,7 @@ import click
 from filelock import FileLock
 from pydantic import field_validator
 
+from . import image
 from .config_file import Section, load_section
 from .failure import recordable
 from .provenance import BASE_CONFIG, PROJECT_ROOT
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
-_FILE = "sqlite:///"
+FILE = "sqlite:///"
+_ARTIFACTS = "mlartifacts"
 # Where a person is waiting, less patience still than elsewhere: at the first contact, and when a failed run is ended.
 _IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
 _DATABASE_RETRIES = 5  # in MLflow's rhythm under three seconds; its own ten take a hundred
@@ -42,8 +44,11 @@ class StoreUnavailable(click.ClickException):
             fix = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what the server knows you by"
         elif uri.startswith("http"):
             fix = "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
-        elif uri.startswith(_FILE):
+        elif uri.startswith(FILE):
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
+            if image.inside(PROJECT_ROOT):
+                fix = 'Mount a folder, run as its owner with --user "$(id -u):$(id -g)", and name a database in it'
+                fix += " with -e MLFLOW_TRACKING_URI=sqlite:////…"
         else:
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
         super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {first_line}. {fix}.")
@@ -91,7 +96,7 @@ def tracking_uri() -> str:
         uri, base = load_section(BASE_CONFIG, "tracking", Tracking).uri, PROJECT_ROOT
     elif problem := _problem(uri):
         raise StoreUnavailable(uri, problem)
-    return f"{_FILE}{(base / uri.removeprefix(_FILE)).as_posix()}" if uri.startswith(_FILE) else uri
+    return f"{FILE}{(base / uri.removeprefix(FILE)).as_posix()}" if uri.startswith(FILE) else uri
 
 
 @contextmanager
@@ -124,8 +129,8 @@ def connect() -> "MlflowClient":
         database.MAX_RETRY_COUNT = _DATABASE_RETRIES
         # An error that it logs on every try is raised in the end.
         logging.getLogger(database.__name__).setLevel(logging.ERROR)
-    if uri.startswith(_FILE):
-        _create_once(uri, Path(uri.removeprefix(_FILE)))
+    if uri.startswith(FILE):
+        _create_once(uri, Path(uri.removeprefix(FILE)))
     with reachable(uri):
         return mlflow.MlflowClient()
 
@@ -148,6 +153,8 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     uri = client.tracking_uri
+    if uri.startswith(FILE):
+        _require_writable(uri, Path(uri.removeprefix(FILE)))
     with reachable(uri), impatient():
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
@@ -176,9 +183,12 @@ def require_at_home(uri: str, experiment: "Experiment") -> None:
     """Raise StoreUnavailable if the embedded store was moved: MLflow keeps absolute paths, and would split runs."""
     location = experiment.artifact_location
     here = _artifacts(uri)
-    if here and location.endswith("/mlartifacts") and location != here and not _folder(location).exists():
+    if here and location.endswith(f"/{_ARTIFACTS}") and location != here and not _folder(location).exists():
         moved = f"it was moved, and its artifacts are looked for in {_folder(location)}"
-        raise StoreUnavailable(uri, moved, fix="Move the project back there, or rename the file to begin anew")
+        fix = "Move the project back there, or rename the file to begin anew"
+        if image.inside(PROJECT_ROOT):
+            fix = f"Mount {_folder(location).parent} at the same place in the container"
+        raise StoreUnavailable(uri, moved, fix=fix)
 
 
 def _folder(location: str) -> Path:
@@ -187,7 +197,15 @@ def _folder(location: str) -> Path:
 
 def _artifacts(uri: str) -> str | None:
     """An embedded database keeps its artifacts beside it; a server decides for itself."""
-    return (Path(uri.removeprefix(_FILE)).parent / "mlartifacts").as_uri() if uri.startswith(_FILE) else None
+    return (Path(uri.removeprefix(FILE)).parent / _ARTIFACTS).as_uri() if uri.startswith(FILE) else None
+
+
+def _require_writable(uri: str, database: Path) -> None:
+    """Raise StoreUnavailable now, and not when the run's first file is written and the run has begun."""
+    for place in (database.parent, database, database.parent / _ARTIFACTS):
+        if place.exists() and not os.access(place, os.W_OK):
+            who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
+            raise StoreUnavailable(uri, f"{place} cannot be written by {who}")
 
 
 def _create_once(uri: str, database: Path) -> None:
@@ -199,13 +217,14 @@ def _create_once(uri: str, database: Path) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
         if database.exists():
             return
+        _require_writable(uri, database)
         with FileLock(f"{database}.lock", timeout=60):
             if database.exists():
                 return
             unfinished = database.with_name(f"{database.name}.unfinished")
             unfinished.unlink(missing_ok=True)
             with reachable(uri):
-                store = SqlAlchemyStore(f"{_FILE}{unfinished.as_posix()}", _artifacts(uri))
+                store = SqlAlchemyStore(f"{FILE}{unfinished.as_posix()}", _artifacts(uri))
                 store.engine.dispose()
             os.replace(unfinished, database)
     except OSError as error:

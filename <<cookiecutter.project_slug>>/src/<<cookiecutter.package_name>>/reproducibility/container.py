@@ -1,0 +1,136 @@
+"""A container: a training run in the project's image, with the mounts, the user and the variables that it needs."""
+
+import argparse
+import csv
+import io
+import os
+import posixpath
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict
+
+from . import engine
+from .build import build
+from .config_file import Config, load
+from .progress import say
+from .provenance import PROJECT_ROOT, author
+from .store import FILE, StoreUnavailable, tracking_uri
+from .violation import Refused, Violation
+
+_APP = "/app"  # the Dockerfile's WORKDIR
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Nothing can be written but what is mounted, and there is nothing that a training run has to be allowed beyond that.
+# label=disable: where SELinux runs, a container may otherwise not read the files of the user who starts it.
+_CONFINED = (
+    *("--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"),
+    *("--security-opt=no-new-privileges", "--security-opt=label=disable"),
+)
+
+
+class _AnyConfig(Config):
+    """A config whose knobs are checked where it is used, in the container."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def train(config: str, options: Sequence[str]) -> NoReturn:
+    """Run the experiment *config* in a container of the image of this commit, which is built if need be.
+
+    *options* are those of scripts/train.py, and `--snapshot` and `--base` of the build. Ends with the status of the
+    container. Raises Refused for what would keep the run from starting and can be told without the image.
+    """
+    chosen, options = _chosen(config, options)
+    found = engine.find()
+    uri = tracking_uri()
+    variables = _variables(uri)
+    script = ["--config", _in_image(chosen.config), *options]
+    settings = [
+        *(*_CONFINED, *_user(found), *_network(uri)),
+        *(f"--mount={mount}" for mount in (_data(chosen), *_store(uri))),
+        # By name: what a value says is nobody's who lists the processes.
+        *(f"--env={name}" for name in (*variables, "CONTAINER_IMAGE")),
+    ]
+    if all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        settings += ["--interactive", "--tty"]
+    name, image_id = build(found, snapshot=chosen.snapshot, base=chosen.base)
+    say(f"starting {name} ...")
+    found.become("run", *settings, image_id, *script, environment=variables | {"CONTAINER_IMAGE": image_id})
+
+
+def _chosen(config: str, options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return what has to be known out here, and the options for the script."""
+    parser = argparse.ArgumentParser("repro train --container", add_help=False, allow_abbrev=False)
+    parser.add_argument("--container", action="store_true")
+    parser.add_argument("--snapshot", action="store_true")
+    parser.add_argument("--base")
+    parser.add_argument("--config", default=config)
+    parser.add_argument("--set", action="append", default=[])
+    chosen, rest = parser.parse_known_args(options)
+    return chosen, [*(f"--set={change}" for change in chosen.set), *rest]
+
+
+def _in_image(config: str) -> str:
+    path = Path(config).resolve()
+    if not path.is_relative_to(PROJECT_ROOT):
+        fix = "put it into configs/ and commit it, or try values with --set"
+        raise Refused([Violation("--config", f"{config} lies outside the project, so it is in no image", fix)])
+    return path.relative_to(PROJECT_ROOT).as_posix()
+
+
+def _data(chosen: argparse.Namespace) -> str:
+    """The data, at the same place from the project's root as out here; an absolute path stays as it is."""
+    values: dict[str, Any] = load(Path(chosen.config), _AnyConfig, chosen.set).model_dump()
+    data = values.get("data")
+    path = data.get("path") if isinstance(data, dict) else None
+    if not isinstance(path, str) or not path:
+        raise Refused([Violation("data.path", "the config does not say where the data is", "add it to the config")])
+    place = PROJECT_ROOT / path
+    if not place.exists():
+        fix = "put the data there, or correct the data path in the config"
+        raise Refused([Violation("data_version", f"{path} does not exist", fix)])
+    return _mount(place, posixpath.normpath(posixpath.join(_APP, path)), "readonly")
+
+
+def _store(uri: str) -> Iterator[str]:
+    """The folder of an embedded database, at the same place as out here: a run's files are recorded by their path."""
+    if uri.startswith(FILE):
+        folder = Path(uri.removeprefix(FILE)).parent
+        if Path(_APP).is_relative_to(folder) or folder.is_relative_to(_APP):
+            problem = f"the database lies in {folder}, where the image has the code"
+            raise Refused([Violation("tracking.uri", problem, "move it, or set MLFLOW_TRACKING_URI to another one")])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(uri, error) from error
+        yield _mount(folder, folder.as_posix())
+
+
+def _mount(place: Path, target: str, *options: str) -> str:
+    """Spell one mount; quoted like CSV, which the engines read it as, because a path may have a comma."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(["type=bind", f"source={place}", f"target={target}", *options])
+    return text.getvalue()
+
+
+def _network(uri: str) -> list[str]:
+    """None for an embedded database, this machine's own for a server on it, else the engine's usual one."""
+    if uri.startswith(FILE):
+        return ["--network=none"]
+    return ["--network=host"] if urlsplit(uri).hostname in _LOOPBACK else []
+
+
+def _user(found: engine.Engine) -> list[str]:
+    """Whoever calls, so that what the run writes is theirs. Windows has no such ids, and engines there need none."""
+    if os.name == "nt":
+        return []
+    return [f"--user={os.getuid()}:{os.getgid()}", *(["--userns=keep-id"] if found.is_rootless_podman else [])]
+
+
+def _variables(uri: str) -> dict[str, str]:
+    """Return what MLflow is told by variables out here, passwords among it, and who runs."""
+    told = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    return told | {"MLFLOW_TRACKING_URI": uri, "AUTHOR": author()}

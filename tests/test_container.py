@@ -1,0 +1,407 @@
+"""Training in a container: the generated Dockerfile is built and run as it is, with the engine that this machine has.
+
+Nothing is mocked: a commit goes in, and out comes the same run as on the host, or a refusal.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+from threading import Thread
+from uuid import uuid4
+
+import pytest
+from laboratory import Laboratory
+
+ADA = "Ada Lovelace <ada@example.com>"
+CONFIG = ("--config", "configs/experiment.yaml")
+COMMIT_LABEL = "org.opencontainers.image.revision"
+# Somebody who has nothing to say on this machine.
+NOBODY = 12345
+HANGING = 120
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Docker or Podman, as somebody types it."""
+
+    program: str
+    env: dict[str, str]
+
+    def __call__(self, *arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
+        command = [self.program, *map(str, arguments)]
+        done = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True, timeout=HANGING)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def run(self, image: str, *arguments: str | Path, options: tuple[str | Path, ...] = ()) -> CompletedProcess[str]:
+        """Run a container of *image* without a network; what it ends with is up to the test."""
+        return self("run", "--rm", "--network=none", *options, image, *arguments, check=False)
+
+    def labels(self, image: str) -> dict[str, str]:
+        return json.loads(self("image", "inspect", "--format={{json .Config.Labels}}", image).stdout)
+
+
+@pytest.fixture(scope="session")
+def engine(clean_env: dict[str, str]) -> Engine:
+    """The engine that a user of this machine has."""
+    wanted = os.environ.get("CONTAINER_ENGINE")
+    program = next(filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])), None)
+    if program is None:
+        pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} was found")
+    return Engine(program, clean_env)
+
+
+@pytest.fixture(scope="session")
+def workplace(
+    engine: Engine,
+    once: Callable[[str, Callable[[Path], None]], Path],
+    project: Path,
+    run_in: Callable[..., CompletedProcess[str]],
+) -> Laboratory:
+    """A project with a run and an image of its commit: look, run, change nothing. Its policy is the strictest."""
+
+    def make(folder: Path) -> None:
+        laboratory = Laboratory(run_in, Path(copytree(project, folder / project.name)))
+        laboratory.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
+        laboratory.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
+        laboratory.commit()
+        on_host = laboratory.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
+        assert on_host.returncode == 0, on_host.stdout + on_host.stderr
+        built = laboratory.run("repro", "image", timeout=900)
+        assert built.returncode == 0, built.stdout + built.stderr
+
+    (path,) = once("workplace", make).iterdir()
+    return Laboratory(run_in, path)
+
+
+@pytest.fixture(scope="session")
+def image(workplace: Laboratory) -> str:
+    """The name of the image of the workplace."""
+    return f"penguin-classifier:{workplace.git('rev-parse', 'HEAD')[:12]}"
+
+
+@pytest.fixture
+def laboratory(
+    workplace: Laboratory, engine: Engine, run_in: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> Iterator[Laboratory]:
+    """A copy of the workplace to change at will; its own images are taken away again."""
+    laboratory = Laboratory(run_in, Path(copytree(workplace.path, tmp_path / workplace.path.name, symlinks=True)))
+    laboratory.store.unlink(missing_ok=True)
+
+    def images() -> set[str]:
+        return set(engine("images", "--format={{.Repository}}:{{.Tag}}").stdout.split())
+
+    before = images()
+    yield laboratory
+    for name in images() - before:
+        if laboratory.path.name in name:
+            engine("rmi", name, check=False)
+
+
+def mounted(source: Path, target: str | Path, *options: str) -> str:
+    return "--mount=" + ",".join(["type=bind", f"source={source}", f"target={target}", *options])
+
+
+def test_the_same_run_on_the_host_and_in_a_container(workplace: Laboratory, engine: Engine, image: str) -> None:
+    in_container = workplace.run("nox", "-s", "train", "--", "--container", *CONFIG, timeout=HANGING)
+    assert in_container.returncode == 0, in_container.stdout + in_container.stderr
+    assert "STEP" not in in_container.stdout  # it was built already
+    assert "9 of 9 checks hold" in in_container.stdout
+    assert "WARNING" not in in_container.stderr
+    first, second = sorted(workplace.runs().values(), key=lambda run: run.tags["image"], reverse=True)
+    assert (first.status, second.status) == ("FINISHED", "FINISHED")
+    assert first.metrics == second.metrics and len(first.metrics) >= 6
+    assert first.params == second.params
+    told = ("data_version", "config_digest", "lock_digest", "author")
+    for tag in (*told, "git_commit", "git_branch", "git_remote", "git_dirty"):
+        assert first.tags[tag] == second.tags[tag], tag
+    assert first.tags["git_remote"] == "https://example.com/org/penguins.git"
+
+    engines_id = engine("image", "inspect", "--format={{.Id}}", image).stdout.strip().removeprefix("sha256:")
+    assert first.tags["image"] == f"sha256:{engines_id}"
+    assert second.tags["image"] == "none"
+    manifest = json.loads((first.evidence / "manifest.json").read_text("utf-8"))
+    assert manifest["environment"]["image"] == first.tags["image"]
+    assert manifest["environment"]["drift"] == []
+    assert manifest["entry_point"] == "scripts/train.py"
+
+
+def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
+    workplace: Laboratory, engine: Engine, image: str
+) -> None:
+    labels = engine.labels(image)
+    assert labels[COMMIT_LABEL] == workplace.git("rev-parse", "HEAD")
+    assert labels["org.opencontainers.image.source"] == "https://example.com/org/penguins.git"
+    assert (labels["git.branch"], labels["git.dirty"]) == ("main", "false")
+    assert labels["lock.digest"].startswith("blake3:")
+
+    look = "id -u; command -v git gcc; find /app -writable; find /app -type f"
+    seen = engine.run(image, "-c", look, options=("--entrypoint=sh",)).stdout.splitlines()
+    assert seen[0] == "65532"
+    tops = ("README.md", "configs", "pyproject.toml", "requirements", "scripts", "src", "templates")
+    committed = [name for name in workplace.git("ls-files").splitlines() if name.startswith(tops)]
+    assert sorted(seen[1:]) == sorted(f"/app/{name}" for name in [*committed, ".image.json"])
+
+
+def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
+    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    store.mkdir()
+    os.chown(store, NOBODY, NOBODY) if os.getuid() == 0 else None
+    user = NOBODY if os.getuid() == 0 else os.getuid()
+    forged = (
+        f"--env=GIT_COMMIT={'f' * 40}",
+        "--env=GIT_BRANCH=forged",
+        "--env=GIT_REMOTE=forged",
+        "--env=GIT_DIRTY=true",
+    )
+    options = (
+        *("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--user={user}:{user}", *forged, f"--env=AUTHOR={ADA}"),
+        *(mounted(workplace.path / "data", "/app/data", "readonly"), mounted(store, store)),
+        f"--env=MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db",
+    )
+    done = engine.run(image, *CONFIG, options=options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = workplace.runs(store / "mlflow.db").values()
+    assert run.status == "FINISHED"
+    assert run.tags["git_commit"] == workplace.git("rev-parse", "HEAD")
+    assert (run.tags["git_branch"], run.tags["git_dirty"], run.tags["author"]) == ("main", "false", ADA)
+    assert run.tags["image"].startswith("built:blake3:")
+
+
+def refused(done: CompletedProcess[str]) -> str:
+    """See that a command was refused without a traceback; return what it said, in one line."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engine, image: str) -> None:
+    said = refused(engine.run(image, *CONFIG))
+    assert "2 things to fix" in said
+    assert '-e AUTHOR="Your Name <you@example.com>"' in said
+    assert "--mount type=bind,readonly,source=/where/it/is,target=/app/data/penguins.csv" in said
+    assert "git config" not in said
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("/app/src/penguin_classifier/model.py", "src/penguin_classifier/model.py"),
+        ("/app/src/penguin_classifier/smuggled.py", "src/penguin_classifier/smuggled.py"),
+        ("/app/configs", "configs/base.yaml, configs/experiment.yaml"),
+    ],
+)
+def test_other_code_than_the_images_is_refused(
+    target: str, named: str, workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.py"
+    model.write_bytes((workplace.path / "src/penguin_classifier/model.py").read_bytes() + b"\n# better\n")
+    configs = Path(copytree(workplace.path / "configs", tmp_path / "configs"))
+    for config in configs.iterdir():
+        config.write_text(config.read_text("utf-8") + "\n# tuned\n", "utf-8")
+    data = mounted(workplace.path / "data", "/app/data", "readonly")
+    over = mounted(configs if target == "/app/configs" else model, target, "readonly")
+    said = refused(engine.run(image, *CONFIG, options=(data, over, f"--env=AUTHOR={ADA}")))
+    assert f"the code in this container is not what the image was built from: {named}. To fix it" in said
+
+
+@pytest.mark.parametrize("unwritable", ["the folder", "the database", "the files of the runs"])
+def test_a_store_that_the_user_of_the_container_cannot_write_is_one_line_before_training(
+    unwritable: str, workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    (store / "mlartifacts").mkdir(parents=True)
+    shutil.copyfile(workplace.store, store / "mlflow.db")
+    # Everyone may write everything, but for one thing.
+    places = {"the folder": store, "the database": store / "mlflow.db", "the files of the runs": store / "mlartifacts"}
+    for name, place in places.items():
+        place.chmod(0o555 if name == unwritable else 0o777)
+    options = (
+        *(f"--env=AUTHOR={ADA}", mounted(workplace.path / "data", "/app/data", "readonly"), mounted(store, "/runs")),
+        *("--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db", f"--user={NOBODY}:{NOBODY}"),
+    )
+    said = refused(engine.run(image, *CONFIG, options=options))
+    assert (
+        f"{places[unwritable].name if unwritable != 'the folder' else 'runs'} cannot be written by user 12345" in said
+    )
+    assert '--user "$(id -u):$(id -g)"' in said
+
+
+def test_a_store_mounted_at_another_place_would_lose_the_files_of_its_runs(
+    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    shutil.copyfile(workplace.store, tmp_path / "mlflow.db")
+    options = (
+        *(f"--env=AUTHOR={ADA}", mounted(workplace.path / "data", "/app/data", "readonly"), mounted(tmp_path, "/runs")),
+        *("--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db", f"--user={os.getuid()}:{os.getgid()}"),
+    )
+    said = refused(engine.run(image, *CONFIG, options=options))
+    assert f"its artifacts are looked for in {workplace.path}/mlartifacts" in said
+    assert f"Mount {workplace.path} at the same place in the container" in said
+
+
+def test_an_image_built_by_hand_holds_no_secrets_and_trains_nothing(laboratory: Laboratory, engine: Engine) -> None:
+    laboratory.write(".env", "PASSWORD=1")
+    laboratory.write("configs/.env", "PASSWORD=1")
+    laboratory.write("src/penguin_classifier/key.pem", "PRIVATE")
+    laboratory.write("src/penguin_classifier/__pycache__/old.pyc", "old")
+    laboratory.write("mlflow.db", "runs")
+    name = f"penguin-classifier:by-hand-{uuid4().hex[:8]}"
+    engine("build", f"--tag={name}", laboratory.path)
+    found = engine.run(name, "/app", "-not", "-type", "d", options=("--entrypoint=find",)).stdout
+    assert "/app/configs/base.yaml" in found
+    for kept_out in (".env", ".pem", ".pyc", ".git/", "mlflow.db", "penguins.csv", "noxfile.py"):
+        assert kept_out not in found
+
+    data = mounted(laboratory.path / "data", "/app/data", "readonly")
+    said = refused(engine.run(name, *CONFIG, options=(data, f"--env=AUTHOR={ADA}", f"--env=GIT_COMMIT={'a' * 40}")))
+    assert said.startswith("Error: git_commit: this image was built without saying from which commit")
+    assert "nox -s image" in said and "nox -s train -- --container" in said
+
+
+def test_an_image_is_of_its_commit_although_the_code_did_not_change(laboratory: Laboratory, engine: Engine) -> None:
+    commit = laboratory.commit()  # an empty one: to the engine's cache nothing has changed
+    done = laboratory.run("repro", "image", timeout=HANGING)
+    name = f"penguin-classifier:{commit[:12]}"
+    assert f"{name} is ready" in done.stdout, done.stderr
+    record = json.loads(engine.run(name, "/app/.image.json", options=("--entrypoint=cat",)).stdout)
+    assert record["commit"] == commit
+    again = laboratory.run("repro", "image")
+    assert again.stdout.strip() == done.stdout.strip().splitlines()[-1]  # built once
+
+    base = "docker.io/library/python:3.11-slim"
+    if engine("image", "inspect", base, check=False).returncode:  # some engines build from it and do not keep it
+        engine("pull", base)
+    engine("tag", base, "localhost/penguin-classifier-gpu:1")
+    on_gpus = laboratory.run("repro", "image", "--base", "localhost/penguin-classifier-gpu:1", timeout=HANGING)
+    assert "FROM localhost/penguin-classifier-gpu:1" in on_gpus.stdout + on_gpus.stderr
+    assert f"{name}-" in on_gpus.stdout.splitlines()[-1]  # a name of its own
+
+
+def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(
+    laboratory: Laboratory, tmp_path: Path
+) -> None:
+    laboratory.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
+    laboratory.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
+    laboratory.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
+    for command in (["repro", "image"], ["repro", "train", "configs/experiment.yaml", "--container"]):
+        said = refused(laboratory.run(*command))
+        assert "the work tree differs from the commit" in said and "--snapshot" in said
+    assert laboratory.runs() == {}
+
+    command = ["repro", "train", "configs/experiment.yaml", "--container", "--snapshot", "--set", "model.max_depth=2"]
+    done = laboratory.run(*command, timeout=HANGING)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = laboratory.runs().values()
+    assert (run.status, run.tags["git_dirty"]) == ("FINISHED", "true")
+    assert (run.params["model.n_estimators"], run.params["model.max_depth"]) == ("7", "2")
+    replayed = tmp_path / "replayed"
+    laboratory.git("clone", "--quiet", str(laboratory.path), str(replayed))
+    laboratory.git("-C", str(replayed), "apply", str(run.evidence / "uncommitted.patch"))
+    for name in ("configs/base.yaml", "configs/experiment.yaml", "src/penguin_classifier/idea.py"):
+        assert (replayed / name).read_bytes() == (laboratory.path / name).read_bytes()
+
+
+def test_a_stopped_container_ends_its_run_failed(
+    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    name = f"stopped-{uuid4().hex[:8]}"
+    command = [
+        *(engine.program, "run", "--rm", f"--name={name}", "--network=none", f"--env=AUTHOR={ADA}"),
+        *(f"--user={os.getuid()}:{os.getgid()}", mounted(tmp_path, "/runs")),
+        *(
+            "--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db",
+            mounted(workplace.path / "data", "/app/data", "readonly"),
+        ),
+        *(image, *CONFIG, "--set=model.n_estimators=1000000"),  # until tomorrow
+    ]
+    running = subprocess.Popen(command, env=engine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + HANGING
+        while not any(tmp_path.rglob("reproducibility/requirements.txt")):
+            assert running.poll() is None, running.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        engine("stop", "--time=30", name)
+    finally:
+        engine("rm", "--force", name, check=False)
+        _, said = running.communicate(timeout=HANGING)
+    assert running.returncode == 143
+    assert "ended FAILED: terminated by SIGTERM" in said
+    (run,) = workplace.runs(tmp_path / "mlflow.db").values()
+    assert (run.status, run.tags["failure"]) == ("FAILED", "terminated by SIGTERM")
+
+
+def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
+    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "data, of others"
+    copytree(workplace.path / "data", elsewhere)
+    asked: list[str] = []
+
+    class Away(BaseHTTPRequestHandler):
+        """A server that knows nobody, and remembers who asked."""
+
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization", ""))
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Away) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.server_port}"}
+        env |= {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "secret"}
+        options = ("--container", f"--set=data.path={elsewhere}")
+        done = workplace.run("repro", "train", "configs/experiment.yaml", *options, env=env, timeout=HANGING)
+        server.shutdown()
+    assert f"the tracking store {env['MLFLOW_TRACKING_URI']} cannot be used" in refused(done)
+    assert asked and set(asked) == {"Basic YWRhOnNlY3JldA=="}
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
+    workplace: Laboratory, image: str, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "mine.yaml"
+    elsewhere.write_bytes((workplace.path / "configs" / "experiment.yaml").read_bytes())
+
+    def said(*options: str, **env: str) -> str:
+        return refused(workplace.run("repro", "train", "configs/experiment.yaml", "--container", *options, env=env))
+
+    assert "lies outside the project" in said(f"--config={elsewhere}")
+    assert "data_version: data/none.csv does not exist" in said("--set=data.path=data/none.csv")
+    assert "where the image has the code" in said(MLFLOW_TRACKING_URI="sqlite:////app/mlflow.db")
+    assert "AUTHOR is set but empty" in said(AUTHOR="")
+
+
+def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_path: Path) -> None:
+    git = shutil.which("git")
+    (tmp_path / "git").symlink_to(git)
+    repro = Path(run_in(project, sys.executable, "-c", "import shutil; print(shutil.which('repro'))").stdout.strip())
+    env = {"PATH": str(tmp_path), "CONTAINER_ENGINE": None}
+    for command in ([repro, "image"], [repro, "train", "configs/experiment.yaml", "--container"]):
+        assert "docker or podman is needed, and neither was found" in refused(run_in(project, *command, env=env))
+    env["CONTAINER_ENGINE"] = "no-such-engine"
+    assert "CONTAINER_ENGINE names 'no-such-engine', which was not found" in refused(
+        run_in(project, repro, "image", env=env)
+    )
+
+
+def test_the_dockerfile_is_clean_under_hadolint(project: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint.exe" if os.name == "nt" else "hadolint")
+    done = subprocess.run([hadolint, project / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
