@@ -55,10 +55,10 @@ class Engine:
 def engine(clean_env: dict[str, str]) -> Engine:
     """The engine that a user of this machine has."""
     wanted = os.environ.get("CONTAINER_ENGINE")
-    program = next(filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])), None)
-    if program is None:
-        pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} was found")
-    return Engine(program, clean_env)
+    for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
+        if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
+            return Engine(program, clean_env)
+    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
 
 
 @pytest.fixture(scope="session")
@@ -395,9 +395,9 @@ def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_pa
     repro = Path(run_in(project, sys.executable, "-c", "import shutil; print(shutil.which('repro'))").stdout.strip())
     env = {"PATH": str(tmp_path), "CONTAINER_ENGINE": None}
     for command in ([repro, "image"], [repro, "train", "configs/experiment.yaml", "--container"]):
-        assert "docker or podman is needed, and neither was found" in refused(run_in(project, *command, env=env))
+        assert "docker or podman is needed, and neither answers" in refused(run_in(project, *command, env=env))
     env["CONTAINER_ENGINE"] = "no-such-engine"
-    assert "CONTAINER_ENGINE names 'no-such-engine', which was not found" in refused(
+    assert "CONTAINER_ENGINE names 'no-such-engine', which does not answer" in refused(
         run_in(project, repro, "image", env=env)
     )
 

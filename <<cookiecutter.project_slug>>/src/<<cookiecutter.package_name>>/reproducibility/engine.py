@@ -43,12 +43,13 @@ class Engine:
 
 
 def find() -> Engine:
-    """Return the engine named by CONTAINER_ENGINE, else docker, else podman; raises Refused when there is none."""
+    """Return the engine named by CONTAINER_ENGINE, else docker, else podman; raises Refused when none answers."""
     wanted = os.environ.get("CONTAINER_ENGINE")
     for name in [wanted] if wanted else _KNOWN:
-        if path := shutil.which(name):
-            return Engine(path)
-    named = f"CONTAINER_ENGINE names {wanted!r}, which was not found"
-    problem = named if wanted else "docker or podman is needed, and neither was found"
-    fix = "install Docker or Podman, or name the one you have in CONTAINER_ENGINE"
+        # Docker's program is often there without a daemon to talk to.
+        if (path := shutil.which(name)) and (engine := Engine(path)).answer("info") is not None:
+            return engine
+    named = f"CONTAINER_ENGINE names {wanted!r}, which does not answer"
+    problem = named if wanted else "docker or podman is needed, and neither answers"
+    fix = "install or start Docker or Podman, or name the one you have in CONTAINER_ENGINE"
     raise Refused([Violation("container engine", problem, fix)])
