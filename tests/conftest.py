@@ -60,6 +60,7 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith(OUTER) and key not in OUTER_NAMES}
     env |= {"HOME": str(home), "USERPROFILE": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
     env |= {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "PYTHONUTF8": "1"}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # the project that tests share is looked at to the last file
     # The home is new, what was downloaded before is not.
     env["UV_CACHE_DIR"] = subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()
     return env
