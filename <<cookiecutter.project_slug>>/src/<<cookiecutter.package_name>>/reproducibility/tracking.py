@@ -142,7 +142,14 @@ def _log(
     # MLflow keeps 36 characters of a dataset's digest: the whole version is in its source and in the tag.
     source = json.dumps({"path": path, "version": version})
     dataset = Dataset(Path(path).name, version.partition(":")[2][:32], "local", source)
-    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run_id, datasets=inputs)
+    except Exception as error:
+        # MLflow looks whether it knows the dataset and then adds it: of two runs at one moment the second fails. Once.
+        if "IntegrityError" not in str(error):
+            raise
+        client.log_inputs(run_id, datasets=inputs)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in provenance.evidence.items():
             Path(folder, name).write_bytes(content)
