@@ -24,6 +24,8 @@ from .violation import Refused, Violation
 
 LOCK = "requirements.txt"
 _TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
+# As it was when Python started: what a run sets later, for its child processes, changes nothing of this one.
+_HASH_SEED = os.environ.get("PYTHONHASHSEED", "random")
 # Installers come with an environment and are not part of what a run imports.
 _INSTALLERS = {"pip", "setuptools", "wheel", "uv"}
 
@@ -92,7 +94,7 @@ def environment(root: Path) -> Environment:
         cores=os.cpu_count() or 1,
         memory=_memory(),
         gpus=_gpus(),
-        hash_seed=os.environ.get("PYTHONHASHSEED", "random"),
+        hash_seed=_HASH_SEED,
         lock_digest=digest(text),
         image=identity(root),
         packages={name: installed[name].version for name in sorted(installed)},
