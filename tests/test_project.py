@@ -51,7 +51,9 @@ src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/place.py
 src/penguin_classifier/reproducibility/policy.py
 src/penguin_classifier/reproducibility/progress.py
+src/penguin_classifier/reproducibility/project.py
 src/penguin_classifier/reproducibility/provenance.py
+src/penguin_classifier/reproducibility/recorded_run.py
 src/penguin_classifier/reproducibility/secret.py
 src/penguin_classifier/reproducibility/seeding.py
 src/penguin_classifier/reproducibility/snapshot.py

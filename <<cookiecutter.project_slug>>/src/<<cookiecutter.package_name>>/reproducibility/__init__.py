@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .config_file import Config as Config
     from .config_file import Section as Section
     from .config_file import load as load
-    from .provenance import PROJECT_ROOT as PROJECT_ROOT
-    from .provenance import locked_requirements as locked_requirements
+    from .project import PROJECT_ROOT as PROJECT_ROOT
+    from .project import locked_requirements as locked_requirements
     from .store import tracking_uri as tracking_uri
     from .tracking import log_reproducibility_info as log_reproducibility_info
     from .tracking import tracked_run as tracked_run
@@ -39,14 +39,14 @@ for _name, _value in _MLFLOW.items():
     os.environ.setdefault(_name, _value)
 
 _ROOM_OF = {
-    "PROJECT_ROOT": "provenance",
+    "PROJECT_ROOT": "project",
     "Config": "config_file",
     "Refused": "violation",
     "Section": "config_file",
     "Violation": "violation",
     "experiment_command": "command",
     "load": "config_file",
-    "locked_requirements": "provenance",
+    "locked_requirements": "project",
     "log_reproducibility_info": "tracking",
     "tracked_run": "tracking",
     "tracking_uri": "store",

@@ -12,7 +12,8 @@ from . import source
 from .config_file import Config
 from .digest import canonical
 from .policy import violations
-from .provenance import MLFLOW_TAGS, PROJECT_ROOT, PROVENANCE_TAGS, Provenance, gather
+from .project import PROJECT_ROOT
+from .provenance import MLFLOW_TAGS, PROVENANCE_TAGS, Provenance, gather
 from .secret import secrets_in
 from .strict_yaml import parse, to_yaml
 from .violation import Refused, Violation

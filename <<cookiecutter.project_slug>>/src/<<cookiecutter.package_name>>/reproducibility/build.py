@@ -13,7 +13,7 @@ from .engine import Engine
 from .environment import LOCK
 from .export import export
 from .progress import say
-from .provenance import PROJECT_ROOT
+from .project import PROJECT_ROOT
 from .violation import Refused, Violation
 
 _COMMIT_LABEL = "org.opencontainers.image.revision"

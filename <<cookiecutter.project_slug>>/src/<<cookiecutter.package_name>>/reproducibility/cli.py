@@ -39,7 +39,7 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.set_defaults(run=_bake)
 
     command = commands.add_parser("validate", help="check a recorded run by its id: tags, params, evidence, digests")
-    command.add_argument("run_id")
+    command.add_argument("run_id", help="a run's id, the beginning of one, or last, last~1 ...")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.set_defaults(run=_validate)
 
@@ -60,7 +60,7 @@ def _train(arguments: argparse.Namespace) -> None:
     import runpy
 
     from .progress import say
-    from .provenance import PROJECT_ROOT
+    from .project import PROJECT_ROOT
 
     if "--container" in arguments.options:
         from . import container
@@ -91,6 +91,6 @@ def _image(arguments: argparse.Namespace) -> None:
 
 def _bake(_: argparse.Namespace) -> None:
     from .image import bake
-    from .provenance import PROJECT_ROOT
+    from .project import PROJECT_ROOT
 
     bake(PROJECT_ROOT)

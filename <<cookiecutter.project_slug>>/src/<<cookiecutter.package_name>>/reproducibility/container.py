@@ -17,7 +17,8 @@ from . import engine
 from .build import build
 from .config_file import Config, load
 from .progress import say
-from .provenance import PROJECT_ROOT, author
+from .project import PROJECT_ROOT
+from .provenance import author
 from .store import FILE, StoreUnavailable, tracking_uri
 from .violation import Refused, Violation
 

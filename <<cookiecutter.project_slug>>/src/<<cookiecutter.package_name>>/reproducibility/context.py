@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
-from .provenance import gather, team_defaults
+from .project import team_defaults
+from .provenance import gather
 from .store import StoreUnavailable, tracking_uri
 from .violation import Refused, Violation
 

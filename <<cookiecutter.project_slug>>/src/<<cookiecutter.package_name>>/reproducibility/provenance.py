@@ -10,24 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import image, source
-from .config_file import Config, config_digest, flatten, load_section, read_defaults
+from .config_file import Config, config_digest, flatten
 from .data_version import DataVersion, data_version
 from .digest import canonical, digest
-from .environment import LOCK, Environment, environment, pins
+from .environment import LOCK, Environment, environment
 from .git import GitState
 from .policy import Policy
+from .project import CACHE, PROJECT_ROOT, team_policy
 from .seeding import Seeding, plan
 from .strict_yaml import to_yaml
 from .violation import Refused, Violation
 
-# The root of the project whose code is running, wherever the process was started: src/<package>/reproducibility/ is
-# three folders down. Never the working directory or argv[0]: they say where somebody stood, not which code ran.
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
-BASE_CONFIG = PROJECT_ROOT / "configs" / "base.yaml"
 MANIFEST_SCHEMA = 1
 # The files of a run's evidence, beside the lock.
 MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
-_CACHE = PROJECT_ROOT / ".cache"
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
 # Each part and the tags and params that cannot be told without it.
@@ -138,24 +134,6 @@ class Provenance:
         return evidence
 
 
-def team_policy() -> Policy:
-    """Read the section ``policy`` of configs/base.yaml; raises Refused when it is missing or wrong."""
-    return load_section(BASE_CONFIG, "policy", Policy)
-
-
-def team_defaults() -> dict[str, Any]:
-    """Return the values of configs/base.yaml that every experiment starts from."""
-    return read_defaults(BASE_CONFIG)
-
-
-def locked_requirements() -> list[str]:
-    """Return what the lock pins for this interpreter, as ``name==version``: the requirements of a model trained here.
-
-    Without hashes: MLflow adds a line without one where it overlooks itself, and pip wants hashes on all or none.
-    """
-    return [f"{name}=={version}" for name, version in pins(LOCK, (PROJECT_ROOT / LOCK).read_bytes()).items()]
-
-
 def current_data(values: Mapping[str, Any]) -> DataVersion:
     """Return the version that the data of the config *values* has now: ``data.path``, relative to the project root."""
     data = values.get("data")
@@ -169,7 +147,7 @@ def current_data(values: Mapping[str, Any]) -> DataVersion:
         fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
         raise Refused([Violation("data_version", f"{path} is not in this container", fix)])
     # One cache for each path: two experiments that take turns must not read everything again each time.
-    cache = _CACHE / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
+    cache = CACHE / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
     return data_version(PROJECT_ROOT / path, cache)
 
 

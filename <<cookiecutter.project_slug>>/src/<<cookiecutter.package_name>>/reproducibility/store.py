@@ -16,7 +16,7 @@ from pydantic import field_validator
 from . import image
 from .config_file import Section, load_section
 from .failure import recordable
-from .provenance import BASE_CONFIG, PROJECT_ROOT
+from .project import BASE_CONFIG, PROJECT_ROOT
 from .url import without_credentials
 
 if TYPE_CHECKING:

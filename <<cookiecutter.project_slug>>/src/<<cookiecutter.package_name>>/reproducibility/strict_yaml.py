@@ -94,6 +94,11 @@ def _text(path: Path, source: str) -> str:
         refuse(source, f"cannot be read: {error.strerror}", "make it a file that you may read")
     if len(data) > MAX_BYTES:
         refuse(source, f"is larger than {MAX_BYTES // 1024} KiB", "keep settings here and data under data/")
+    return decoded(data, source)
+
+
+def decoded(data: bytes, source: str) -> str:
+    """Return *data* as text; raises Refused, naming *source* and the line, when it is not plain UTF-8."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         refuse(f"{source}:1", "begins with a byte order mark", "save the file as UTF-8 without a BOM")
     try:

@@ -16,7 +16,8 @@ from .failure import FAILURE_TAG, is_outage, reason
 from .interruption import Interruption
 from .policy import violations
 from .progress import say
-from .provenance import Provenance, current_data, team_defaults, team_policy
+from .project import team_defaults, team_policy
+from .provenance import Provenance, current_data
 from .store import StoreUnavailable, connect, experiment_id, impatient, reachable
 from .violation import Refused, Violation
 

@@ -1,26 +1,22 @@
 """Validation: does a recorded run carry everything that is needed to make it again, and is none of it altered?"""
 
-import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config_file import config_digest, flatten
-from .digest import canonical, digest
+from .digest import digest
 from .environment import LOCK
 from .failure import FAILURE_TAG
 from .policy import violations
-from .provenance import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH, team_policy
-from .store import connect, page, reachable, require_at_home
-from .strict_yaml import read
-from .tracking import EVIDENCE
-from .url import without_credentials
-from .violation import Refused, Violation
+from .project import team_policy
+from .provenance import CONFIG, MANIFEST, PATCH
+from .recorded_run import ManifestError, RecordedRun, find, read
+from .store import connect, page
+from .strict_yaml import decoded, parse
+from .violation import Refused
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
@@ -48,44 +44,26 @@ class Validation:
         return all(check.holds for check in self.checks)
 
 
-def validate(run_id: str) -> Validation:
-    """Ask every question of the run *run_id* in the tracking store, against the policy of configs/base.yaml.
+def validate(reference: str) -> Validation:
+    """Ask every question of the run that *reference* means, against the policy of configs/base.yaml.
 
     Raises Refused when the store has no such run, StoreUnavailable when it is away.
     """
     policy = team_policy()
     client = connect()
-    run = _find(client, run_id)
+    run = find(client, reference)
+    recorded = read(client, run)
     found = violations(run.data.tags, run.data.params, policy)
-    with tempfile.TemporaryDirectory() as folder:
-        with reachable(client.tracking_uri):
-            experiment = client.get_experiment(run.info.experiment_id)
-            require_at_home(client.tracking_uri, experiment)
-            if any(file.path == EVIDENCE for file in client.list_artifacts(run_id)):
-                client.download_artifacts(run_id, EVIDENCE, folder)
-        checks = (
-            Check("status", _status(run) == "FINISHED", _status(run)),
-            Check(
-                "required tags and params",
-                not found,
-                "; ".join(map(str, found)) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
-            ),
-            *_evidence_checks(run, Path(folder, EVIDENCE)),
-        )
-    return Validation(run_id, experiment.name, page(client.tracking_uri, run), checks, run.data.metrics)
-
-
-def _find(client: "MlflowClient", run_id: str) -> "Run":
-    from mlflow.exceptions import MlflowException
-
-    with reachable(client.tracking_uri):
-        try:
-            return client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-    fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
-    raise Refused([Violation("run id", f"{without_credentials(client.tracking_uri)} has no run {run_id[:80]!r}", fix)])
+    checks = (
+        Check("status", _status(run) == "FINISHED", _status(run)),
+        Check(
+            "required tags and params",
+            not found,
+            "; ".join(map(str, found)) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
+        ),
+        *_evidence_checks(recorded),
+    )
+    return Validation(run.info.run_id, recorded.experiment, page(client.tracking_uri, run), checks, run.data.metrics)
 
 
 def _status(run: "Run") -> str:
@@ -94,17 +72,17 @@ def _status(run: "Run") -> str:
     return f"{status}: {reason}" if reason else status
 
 
-def _evidence_checks(run: "Run", folder: Path) -> Iterator[Check]:
-    """Compare the run's tags and params with its evidence in *folder*, and the evidence with its digests."""
-    tags, params = run.data.tags, run.data.params
+def _evidence_checks(recorded: RecordedRun) -> Iterator[Check]:
+    """Compare the run's tags and params with its evidence, and the evidence with its digests."""
+    tags, params, evidence = recorded.run.data.tags, recorded.run.data.params, recorded.evidence
     expected = [MANIFEST, CONFIG, LOCK, *([PATCH] if tags.get("git_dirty") == "true" else [])]
-    missing = [name for name in expected if not (folder / name).is_file()]
+    missing = [name for name in expected if name not in evidence]
     yield Check("evidence", not missing, f"missing: {', '.join(missing)}" if missing else ", ".join(expected))
     if MANIFEST not in missing:
-        yield from _manifest_checks(tags, params, (folder / MANIFEST).read_bytes(), folder)
+        yield from _manifest_checks(recorded)
     if CONFIG not in missing:
         try:
-            values, _ = read(folder / CONFIG)
+            values, _ = parse(decoded(evidence[CONFIG], CONFIG), CONFIG)
         except Refused as refused:
             problems = "; ".join(violation.problem for violation in refused.violations)
             yield Check("config", False, f"{CONFIG} cannot be read: {problems}")
@@ -112,32 +90,24 @@ def _evidence_checks(run: "Run", folder: Path) -> Iterator[Check]:
             yield _same("config digest", tags.get("config_digest"), config_digest(values))
             yield _equal("params are the config's", params, flatten(values))
     if LOCK not in missing:
-        yield _same("lock digest", tags.get("lock_digest"), digest((folder / LOCK).read_bytes()))
+        yield _same("lock digest", tags.get("lock_digest"), digest(evidence[LOCK]))
 
 
-def _manifest_checks(
-    tags: Mapping[str, str], params: Mapping[str, str], content: bytes, folder: Path
-) -> Iterator[Check]:
+def _manifest_checks(recorded: RecordedRun) -> Iterator[Check]:
+    tags, params = recorded.run.data.tags, recorded.run.data.params
     try:
-        manifest = json.loads(content.decode("utf-8", "surrogateescape"))
-        manifest_digest = digest(canonical(manifest))
-        schema, its_tags, its_params = manifest["schema"], dict(manifest["tags"]), dict(manifest["params"])
-        patch_digest, entry_point = manifest["patch_digest"], manifest["entry_point"]
-    except (ValueError, TypeError, KeyError):
-        yield Check("manifest", False, f"{MANIFEST} is no manifest")
+        manifest = recorded.manifest
+    except ManifestError as problem:
+        yield Check("manifest", False, str(problem))
         return
-    yield _same("manifest digest", tags.get("manifest_digest"), manifest_digest)
-    if schema != MANIFEST_SCHEMA:
-        yield Check(
-            "manifest", False, f"schema {schema}, this version of the project reads {MANIFEST_SCHEMA}: update it"
-        )
-        return
+    yield _same("manifest digest", tags.get("manifest_digest"), recorded.manifest_digest)
+    entry_point = manifest.get("entry_point")
     yield Check("entry point", entry_point is not None, entry_point or "started from no file of the project")
-    yield _equal("tags are the manifest's", tags, its_tags)
-    yield _equal("params are the manifest's", params, its_params)
-    if (folder / PATCH).is_file() or patch_digest:
-        patch = (folder / PATCH).read_bytes() if (folder / PATCH).is_file() else b""
-        yield _same("patch digest", patch_digest, digest(patch))
+    yield _equal("tags are the manifest's", tags, manifest["tags"])
+    yield _equal("params are the manifest's", params, manifest["params"])
+    patch_digest = manifest.get("patch_digest")
+    if PATCH in recorded.evidence or patch_digest:
+        yield _same("patch digest", patch_digest, digest(recorded.evidence.get(PATCH, b"")))
 
 
 def _same(name: str, recorded: str | None, computed: str) -> Check:

@@ -1,0 +1,133 @@
+"""A recorded run: found in the tracking store by what a person calls it, and read together with its evidence."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .digest import canonical, digest
+from .provenance import MANIFEST, MANIFEST_SCHEMA, author
+from .store import reachable, require_at_home
+from .tracking import EVIDENCE
+from .url import without_credentials
+from .violation import Refused, Violation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_LAST = re.compile(r"last(?:~(\d{1,5}))?")
+_PREFIX = re.compile(r"[0-9a-f]{4,31}")
+_SHOWN = 5
+
+
+class ManifestError(ValueError):
+    """The manifest of a run is none, or is written in a way that this version of the project does not know."""
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none."""
+
+    run: "Run"
+    experiment: str
+    evidence: Mapping[str, bytes]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The run's manifest; raises ManifestError, with what is wrong as a clause."""
+        if MANIFEST not in self.evidence:
+            raise ManifestError(f"the run has no {MANIFEST}")
+        try:
+            manifest = json.loads(self.evidence[MANIFEST].decode("utf-8", "surrogateescape"))
+            canonical(manifest)  # no NaN, which JSON does not have
+            schema = manifest["schema"]
+        except (ValueError, TypeError, KeyError):
+            raise ManifestError(f"{MANIFEST} is no manifest") from None
+        if schema != MANIFEST_SCHEMA:
+            known = f"this version of the project reads {MANIFEST_SCHEMA}: update it"
+            raise ManifestError(f"{MANIFEST} has the schema {schema!r}, and {known}")
+        if not all(isinstance(manifest.get(part), dict) for part in ("tags", "params", "policy")):
+            raise ManifestError(f"{MANIFEST} is no manifest")
+        return manifest
+
+    @property
+    def manifest_digest(self) -> str:
+        """The digest of the manifest as it is now; raises ManifestError."""
+        return digest(canonical(self.manifest))
+
+
+def find(client: "MlflowClient", reference: str) -> "Run":
+    """Return the run that *reference* means: an id, the unique beginning of one, ``last`` or ``last~1``.
+
+    ``last`` is the newest run of whoever asks, ``last~1`` the one before it; runs inside other runs do not count.
+    Raises Refused when there is no such run, or more than one, which are then listed.
+    """
+    if last := _LAST.fullmatch(reference):
+        return _last(client, int(last[1] or 0))
+    with reachable(client.tracking_uri):
+        if _PREFIX.fullmatch(reference):
+            runs = _search(client, f"attributes.run_id LIKE '{reference}%'", _SHOWN + 1)
+            if len(runs) > 1:
+                shown = ", ".join(run.info.run_id for run in runs[:_SHOWN]) + (" ..." if len(runs) > _SHOWN else "")
+                raise Refused([Violation("run id", f"{reference!r} begins more than one: {shown}", "give more of it")])
+            if runs:
+                return runs[0]
+        elif (run := _get(client, reference)) is not None:
+            return run
+    fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
+    raise Refused(
+        [Violation("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)]
+    )
+
+
+def read(client: "MlflowClient", run: "Run") -> RecordedRun:
+    """Return *run* with its evidence, fetched from where its files are kept; raises StoreUnavailable."""
+    with tempfile.TemporaryDirectory() as folder, reachable(client.tracking_uri):
+        experiment = client.get_experiment(run.info.experiment_id)
+        require_at_home(client.tracking_uri, experiment)
+        if any(file.path == EVIDENCE for file in client.list_artifacts(run.info.run_id)):
+            client.download_artifacts(run.info.run_id, EVIDENCE, folder)
+        files = sorted(Path(folder, EVIDENCE).rglob("*"))
+        evidence = {
+            file.relative_to(Path(folder, EVIDENCE)).as_posix(): file.read_bytes() for file in files if file.is_file()
+        }
+    return RecordedRun(run, experiment.name, evidence)
+
+
+def _get(client: "MlflowClient", run_id: str) -> "Run | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def _last(client: "MlflowClient", back: int) -> "Run":
+    who = author()
+    if "'" in who and '"' in who:
+        fix = "give the run's id"
+        raise Refused(
+            [Violation("run id", f"the runs of {who} cannot be searched for, with both kinds of quotes", fix)]
+        )
+    quote = '"' if "'" in who else "'"
+    with reachable(client.tracking_uri):
+        runs = _search(client, f"tags.author = {quote}{who}{quote} AND tags.`mlflow.parentRunId` IS NULL", back + 1)
+    if len(runs) <= back:
+        fix = "train one, or give the run's id"
+        known = f"{len(runs)} run{'s' * (len(runs) != 1)} of {who}"
+        raise Refused([Violation("run id", f"{without_credentials(client.tracking_uri)} has {known}", fix)])
+    return runs[back]
+
+
+def _search(client: "MlflowClient", condition: str, most: int) -> "list[Run]":
+    """Return the newest runs of all experiments that meet *condition*, at most *most*."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=50_000)]
+    return list(client.search_runs(experiments, condition, max_results=most, order_by=["attributes.start_time DESC"]))
