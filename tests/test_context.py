@@ -11,35 +11,44 @@ from laboratory import Laboratory, store_at
 # Every way to start a run, in one process; what a user would have imported first comes first.
 WAYS = """
 import subprocess, sys, warnings
+from contextlib import suppress
 import mlflow
 warnings.simplefilter("always")
 from sklearn.linear_model import LogisticRegression
 
 client = mlflow.MlflowClient()
-with mlflow.start_run(run_name="plain"): pass
-client.create_run("0", run_name="by the client")
+def refused(start):
+    try: start()
+    except mlflow.MlflowException as error: print(error)
+    else: raise AssertionError("it was let through")
+def plain(**options):
+    with mlflow.start_run(**options): pass
+
+refused(lambda: plain(run_name="plain"))
+refused(lambda: client.create_run("0", run_name="by the client"))
 mlflow.sklearn.autolog(log_models=False)
-LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+with suppress(mlflow.MlflowException): LogisticRegression().fit([[0.0], [1.0]], [0, 1])
 mlflow.sklearn.autolog(disable=True)
 subprocess.run(["git", "-C", sys.argv[1], "commit", "--quiet", "--allow-empty", "--message=Meanwhile"], check=True)
-with mlflow.start_run(run_name="after a commit"): pass
+refused(lambda: plain(run_name="after a commit"))
 from PACKAGE.reproducibility import tracked_run
 with tracked_run({"experiment_name": "tracked", "seed": 42, "data": {"path": "data/penguins.csv"}}, run_name="tracked"):
     with mlflow.start_run(run_name="inside a tracked run", nested=True): pass
-with mlflow.start_run(experiment_id="0", run_name="after a tracked run"): pass
+refused(lambda: plain(experiment_id="0", run_name="after a tracked run"))
 """
 # The other way round: the machinery is imported before MLflow is.
 MACHINERY_FIRST = """
 from PACKAGE.reproducibility import tracked_run
 import mlflow
-with mlflow.start_run(run_name="machinery first"): pass
+mlflow.start_run(run_name="machinery first")
+mlflow.end_run("FAILED")
 """
 UNTOLD = """
 import mlflow
 from PACKAGE.reproducibility import validate_required_tags
 try:
     with mlflow.start_run(run_name="untold"):
-        print("the experiment is running")
+        print("the experiment is running", flush=True)
         validate_required_tags()
 except Exception as error:
     print(type(error).__name__, error)
@@ -81,7 +90,7 @@ def test_a_plain_run_carries_the_tags_of_a_tracked_one(laboratory: Laboratory, c
 
 
 def test_an_autologged_run_carries_the_tags(laboratory: Laboratory, commits: tuple[str, str]) -> None:
-    named = {"plain", "by the client", "after a commit", "tracked", "inside a tracked run", "after a tracked run"}
+    named = {"plain", "after a commit", "tracked", "inside a tracked run", "after a tracked run"}
     runs = laboratory.runs(laboratory.path.parent / "ways.db")
     (autologged,) = runs.keys() - named
     assert OURS <= runs[autologged].tags.keys()
@@ -98,9 +107,16 @@ def test_a_commit_made_meanwhile_is_seen(laboratory: Laboratory, commits: tuple[
         assert runs["after a tracked run"].tags[tag] == after
 
 
-def test_a_run_of_the_bare_client_is_out_of_reach(laboratory: Laboratory, commits: tuple[str, str]) -> None:
-    """MLflow asks no provider there: only validation, and the server, can refuse such a run."""
-    assert not OURS & laboratory.runs(laboratory.path.parent / "ways.db")["by the client"].tags.keys()
+def test_a_run_of_the_bare_client_is_refused(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    """MLflow asks no provider there: only the gate of the store can refuse such a run, and does so in a file too."""
+    assert "by the client" not in laboratory.runs(laboratory.path.parent / "ways.db")
+
+
+def test_a_plain_run_without_evidence_does_not_finish(laboratory: Laboratory, commits: tuple[str, str]) -> None:
+    runs = laboratory.runs(laboratory.path.parent / "ways.db")
+    assert runs["plain"].status == "FAILED"
+    assert "it has no data_version, seed" in runs["plain"].tags["failure"]
+    assert (runs["tracked"].status, runs["inside a tracked run"].status) == ("FINISHED", "FINISHED")
 
 
 def test_the_tags_are_there_whatever_is_imported_first(laboratory: Laboratory) -> None:
@@ -111,7 +127,7 @@ def test_the_tags_are_there_whatever_is_imported_first(laboratory: Laboratory) -
     assert OURS <= laboratory.runs(store)["machinery first"].tags.keys()
 
 
-def test_what_cannot_be_told_is_warned_of_and_fails_the_validation(laboratory: Laboratory) -> None:
+def test_what_cannot_be_told_is_warned_of_and_no_run_begins(laboratory: Laboratory) -> None:
     store = laboratory.path.parent / "untold.db"
     data = laboratory.path / "data"
     move(data, laboratory.path.parent / "data-away")
@@ -121,15 +137,14 @@ def test_what_cannot_be_told_is_warned_of_and_fails_the_validation(laboratory: L
         move(laboratory.path.parent / "data-away", data)
     assert done.returncode == 0, done.stderr
     assert "this run cannot be made again. data_version: data/penguins.csv does not exist" in done.stderr
-    assert "the experiment is running" in done.stdout
-    assert "RunIncomplete" in done.stdout
-    assert "data_version: the required tag is missing" in done.stdout
-    run = laboratory.runs(store)["untold"]
-    assert run.status == "FAILED"
-    assert "data_version" not in run.tags
+    assert "the experiment is running" not in done.stdout
+    assert (
+        "MlflowException reproducibility gate: this run could not be made again (it has no data_version" in done.stdout
+    )
+    assert not laboratory.runs(store)
 
 
-def test_a_policy_that_cannot_be_read_is_warned_of(laboratory: Laboratory) -> None:
+def test_with_a_policy_that_cannot_be_read_no_run_begins(laboratory: Laboratory) -> None:
     store = laboratory.path.parent / "lawless.db"
     policy = (laboratory.path / "configs/base.yaml").read_text(encoding="utf-8")
     laboratory.write("configs/base.yaml", "policy: {}\n")
@@ -137,12 +152,9 @@ def test_a_policy_that_cannot_be_read_is_warned_of(laboratory: Laboratory) -> No
         done = laboratory.python("import mlflow\nwith mlflow.start_run(run_name='lawless'): pass", env=store_at(store))
     finally:
         laboratory.write("configs/base.yaml", policy)
-    assert done.returncode == 0, done.stderr
-    assert "this run cannot be made again. " in done.stderr
-    assert (
-        not (OURS - {"mlflow.user", "mlflow.source.git.commit", "mlflow.source.git.branch"})
-        & laboratory.runs(store)["lawless"].tags.keys()
-    )
+    assert done.returncode == 1
+    assert "configs/base.yaml:1: policy.required_tags: is missing" in done.stderr
+    assert not store.exists()
 
 
 def test_a_plain_run_inside_a_tracked_one_carries_the_tags_of_that_one(

@@ -82,20 +82,18 @@ play(logs_more_params, VALUES | {"long": "x" * 6000}, "long values", tags={"long
 print(json.dumps(raised))
 """
 ENDED_WELL = {
-    *("ends_itself", "leaves_a_run_open", "starts_another_run", "logs_more_params", "draws", "draws_again"),
+    *("ends_itself", "leaves_a_run_open", "logs_more_params", "draws", "draws_again"),
     *("has_a_child", "child", "draws from another seed", "in a thread", "many params", "long values"),
 }
 # Each with what the tag `failure` says.
 FAILED = {
-    "empties_a_tag": "author: the required tag is empty",
-    "removes_a_tag": "git_remote: the required tag is missing",
-    "changes_a_tag": "git_commit: this tag was changed while the run was going on",
-    "changes_mlflows_own_tag": "mlflow.user: this tag was changed while the run was going on",
+    "empties_a_tag": "MlflowException: reproducibility gate: author of run ",
+    "removes_a_tag": "say where it comes from, and that does not change",
+    "changes_a_tag": "MlflowException: reproducibility gate: git_commit of run ",
+    "changes_mlflows_own_tag": "MlflowException: reproducibility gate: mlflow.user of run ",
     "raises": "ValueError: no rows for ada@example.org? see https://example.org/a (a GitHub token)",
     "raises_what_no_store_can_write": "ValueError: \\udc80 \\0",
     "exits_as_if_all_were_well": "sys.exit(0) before the end of the run",
-    "ends_itself_and_raises": "ValueError: after the end",
-    "ends_itself_and_lacks_a_tag": "author: the required tag is empty",
     "ends_itself_as_failed": "status: the run was ended as failed or deleted inside its block",
     "changes_the_data": "data_version: the data changed while the run was going on",
     "deletes_the_data": "data_version: data/penguins.csv does not exist",
@@ -163,7 +161,7 @@ def test_a_run_that_its_block_deleted_is_not_finished(runs, raised) -> None:
 
 def test_what_the_block_raised_comes_out_of_it(raised: dict[str, list]) -> None:
     assert raised["raises"][0] == "ValueError"
-    assert raised["empties_a_tag"][0] == "RunIncomplete"
+    assert raised["empties_a_tag"][0] == "MlflowException"
     assert raised["presses_ctrl_c"][0] == "KeyboardInterrupt"
     assert raised["is_terminated"][::2] == ["Terminated", 143]
 
@@ -179,7 +177,20 @@ def test_a_run_inside_a_run_is_its_child(runs: dict[str, RecordedRun]) -> None:
 
 
 def test_what_the_block_left_open_ends_with_its_run(runs: dict[str, RecordedRun]) -> None:
-    assert (runs["left open"].status, runs["another"].status) == ("FINISHED", "FINISHED")
+    assert runs["left open"].status == "FINISHED"
+
+
+def test_a_run_beside_the_one_of_the_block_does_not_finish_without_evidence(runs, raised) -> None:
+    assert (runs["starts_another_run"].status, runs["another"].status) == ("FINISHED", "FAILED")
+    assert "it has no data_version, seed" in raised["starts_another_run"][1]
+
+
+@pytest.mark.parametrize("scene", ["ends_itself_and_raises", "ends_itself_and_lacks_a_tag"])
+def test_a_run_that_its_block_ended_stays_ended_and_what_came_after_is_noted(runs, played, scene: str) -> None:
+    assert runs[scene].status == "FINISHED"
+    assert runs[scene].tags["author"]
+    assert runs[scene].tags["failure"]
+    assert f"run {runs[scene].id} was ended by its own block before this" in played.stderr
 
 
 def test_one_seed_draws_the_same_numbers_under_another_name(runs, raised) -> None:
@@ -322,6 +333,7 @@ def test_the_sample_run_carries_exactly_these_tags(laboratory: Laboratory, sampl
         "git_dirty": "false",
         "author": who,
         "image": "none",
+        "process": ours["process"],
     }
     assert set(digests) == {"data_version", "config_digest", "lock_digest", "manifest_digest"}
     assert all(value.startswith("blake3:") and len(value) == 71 for value in digests.values())
@@ -425,6 +437,6 @@ def test_the_lectures_shape_fails_what_lacks_something(laboratory: Laboratory, l
     runs = laboratory.runs(laboratory.path.parent / "lecture.db")
     assert {name for name, run in runs.items() if run.status == "FAILED"} == {"no seed", "spoiled", "not logged"}
     assert "no seed Refused seed: no seed is set" in lecture.stdout
-    assert "spoiled RunIncomplete author: the required tag is empty" in lecture.stdout
+    assert "spoiled MlflowException reproducibility gate: author of run" in lecture.stdout
     assert "not logged RunIncomplete" in lecture.stdout
     assert lecture.stdout.count("outside Refused mlflow.active_run: there is no active run") == 2

@@ -43,6 +43,18 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.set_defaults(run=_validate)
 
+    command = commands.add_parser("audit", help="say of every run whether it could be made again, and why not")
+    command.add_argument("experiment", nargs="?", help="its name; all experiments by default")
+    command.add_argument("--close-dead", action="store_true", help="end runs whose process is gone from this machine")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.set_defaults(run=_audit)
+
+    command = commands.add_parser("serve", help="run a tracking server that refuses what could not be made again")
+    command.add_argument("--embedded", action="store_true", help="on the project's own database, for this machine")
+    command.add_argument("--host", default="127.0.0.1", help="where it listens; only this machine by default")
+    command.add_argument("--port", type=int, default=5000)
+    command.set_defaults(run=_serve)
+
     arguments = parser.parse_args(argv)
     try:
         from click import ClickException
@@ -79,6 +91,20 @@ def _validate(arguments: argparse.Namespace) -> None:
     result = validation.validate(arguments.run_id)
     command.show(result, arguments.json)
     sys.exit(0 if result.holds else 1)
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from . import audit, audit_report
+
+    result = audit.audit(arguments.experiment, close_dead=arguments.close_dead)
+    audit_report.show(result, arguments.json)
+    sys.exit(0 if result.holds else 1)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from .server import serve
+
+    serve(arguments.host, arguments.port, embedded=arguments.embedded)
 
 
 def _image(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
+from .process import PROCESS_TAG, this_process
 from .project import team_defaults
 from .provenance import gather
 from .store import StoreUnavailable, tracking_uri
@@ -44,7 +45,7 @@ class ProvenanceContext:
 
     def tags(self) -> dict[str, str]:
         if (carried := _carried.get()) is not None:
-            return dict(carried)
+            return {**carried, PROCESS_TAG: this_process()}
         try:
             provenance = gather(team_defaults())
         except Refused as refused:
@@ -52,7 +53,7 @@ class ProvenanceContext:
             tags = {}
         else:
             refusals = provenance.refusals
-            tags = provenance.tags
+            tags = {**provenance.tags, PROCESS_TAG: this_process()}
             if provenance.git and provenance.git.dirty:
                 changes = "the work tree has changes, and a plain run does not keep them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)

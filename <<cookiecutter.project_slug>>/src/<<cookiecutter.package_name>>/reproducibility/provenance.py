@@ -14,6 +14,7 @@ from .config_file import Config, config_digest, flatten
 from .data_version import DataVersion, data_version
 from .digest import canonical, digest
 from .environment import LOCK, Environment, environment
+from .evidence import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH
 from .git import GitState
 from .policy import Policy
 from .project import CACHE, PROJECT_ROOT, team_policy
@@ -21,9 +22,6 @@ from .seeding import Seeding, plan
 from .strict_yaml import to_yaml
 from .violation import Refused, Violation
 
-MANIFEST_SCHEMA = 1
-# The files of a run's evidence, beside the lock.
-MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
 # Each part and the tags and params that cannot be told without it.

@@ -1,6 +1,5 @@
 """A recorded run: found in the tracking store by what a person calls it, and read together with its evidence."""
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .digest import canonical, digest
-from .provenance import MANIFEST, MANIFEST_SCHEMA, author
+from .evidence import EVIDENCE, MANIFEST, manifest_in
+from .judgement import PARENT_TAG
+from .provenance import author
 from .store import reachable, require_at_home
-from .tracking import EVIDENCE
 from .url import without_credentials
 from .violation import Refused, Violation
 
@@ -25,35 +25,22 @@ _PREFIX = re.compile(r"[0-9a-f]{4,31}")
 _SHOWN = 5
 
 
-class ManifestError(ValueError):
-    """The manifest of a run is none, or is written in a way that this version of the project does not know."""
-
-
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none."""
+    """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none.
+
+    A run inside another one that has none of its own is part of that one: evidence and params are those of its parent.
+    """
 
     run: "Run"
     experiment: str
     evidence: Mapping[str, bytes]
+    params: Mapping[str, str]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The run's manifest; raises ManifestError, with what is wrong as a clause."""
-        if MANIFEST not in self.evidence:
-            raise ManifestError(f"the run has no {MANIFEST}")
-        try:
-            manifest = json.loads(self.evidence[MANIFEST].decode("utf-8", "surrogateescape"))
-            canonical(manifest)  # no NaN, which JSON does not have
-            schema = manifest["schema"]
-        except (ValueError, TypeError, KeyError):
-            raise ManifestError(f"{MANIFEST} is no manifest") from None
-        if schema != MANIFEST_SCHEMA:
-            known = f"this version of the project reads {MANIFEST_SCHEMA}: update it"
-            raise ManifestError(f"{MANIFEST} has the schema {schema!r}, and {known}")
-        if not all(isinstance(manifest.get(part), dict) for part in ("tags", "params", "policy")):
-            raise ManifestError(f"{MANIFEST} is no manifest")
-        return manifest
+        """The run's manifest; raises evidence.ManifestError, with what is wrong as a clause."""
+        return manifest_in(self.evidence)
 
     @property
     def manifest_digest(self) -> str:
@@ -87,21 +74,31 @@ def find(client: "MlflowClient", reference: str) -> "Run":
 
 def read(client: "MlflowClient", run: "Run") -> RecordedRun:
     """Return *run* with its evidence, fetched from where its files are kept; raises StoreUnavailable."""
-    with tempfile.TemporaryDirectory() as folder, reachable(client.tracking_uri):
+    with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
         require_at_home(client.tracking_uri, experiment)
+        evidence, params = _evidence(client, run), run.data.params
+        parent = _get(client, run.data.tags.get(PARENT_TAG, ""))
+        if MANIFEST not in evidence and parent is not None:
+            evidence, params = _evidence(client, parent), parent.data.params
+    return RecordedRun(run, experiment.name, evidence, params)
+
+
+def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
         if any(file.path == EVIDENCE for file in client.list_artifacts(run.info.run_id)):
             client.download_artifacts(run.info.run_id, EVIDENCE, folder)
         files = sorted(Path(folder, EVIDENCE).rglob("*"))
-        evidence = {
+        return {
             file.relative_to(Path(folder, EVIDENCE)).as_posix(): file.read_bytes() for file in files if file.is_file()
         }
-    return RecordedRun(run, experiment.name, evidence)
 
 
 def _get(client: "MlflowClient", run_id: str) -> "Run | None":
     from mlflow.exceptions import MlflowException
 
+    if not run_id:
+        return None
     try:
         return client.get_run(run_id)
     except MlflowException as error:

@@ -16,8 +16,10 @@ from pydantic import field_validator
 from . import image
 from .config_file import Section, load_section
 from .failure import recordable
+from .judgement import violation_in
 from .project import BASE_CONFIG, PROJECT_ROOT
 from .url import without_credentials
+from .violation import Refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,7 +103,10 @@ def tracking_uri() -> str:
 
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
-    """Turn what MLflow, the network or the database raises inside into StoreUnavailable; everything else passes."""
+    """Turn what MLflow, the network or the database raises inside into StoreUnavailable; everything else passes.
+
+    What the store's gate says comes out as Refused.
+    """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -109,6 +114,8 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, ModuleNotFoundError) as error:
+        if isinstance(error, MlflowException) and (violation := violation_in(str(error))):
+            raise Refused([violation]) from error
         raise StoreUnavailable(uri, getattr(error, "message", error)) from error
 
 

@@ -12,9 +12,12 @@ import click
 from .admission import admit
 from .config_file import Config
 from .context import carrying
+from .evidence import EVIDENCE
 from .failure import FAILURE_TAG, is_outage, reason
 from .interruption import Interruption
+from .judgement import violation_in
 from .policy import violations
+from .process import PROCESS_TAG, this_process
 from .progress import say
 from .project import team_defaults, team_policy
 from .provenance import Provenance, current_data
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 # mlflow is imported inside the functions, after the checks: a refusal must not wait seconds for an import.
 
-EVIDENCE = "reproducibility"
 _BATCH = 100  # the params that MLflow takes at once
 
 
@@ -63,7 +65,7 @@ def tracked_run(
             run = mlflow.start_run(
                 experiment_id=experiment,
                 run_name=run_name,
-                tags={**(tags or {}), **provenance.tags},
+                tags={**(tags or {}), **provenance.tags, PROCESS_TAG: this_process()},
                 nested=parent is not None,
             )
         run_id = run.info.run_id
@@ -87,8 +89,11 @@ def tracked_run(
             if isinstance(error, SystemExit) and not error.code:
                 raise SystemExit(1) from error  # the run failed: the status must not say that all is well
             raise
-        with reachable(client.tracking_uri):
-            _end(client, run_id, parent, "FINISHED")
+        try:
+            with reachable(client.tracking_uri):
+                _end(client, run_id, parent, "FINISHED")
+        except Refused as refused:  # by the gate of the store, which then has made it FAILED
+            raise RunIncomplete(refused.violations) from None
 
 
 def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -> None:
@@ -186,20 +191,31 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
 
 
 def _end(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", status: str) -> None:
-    """End the run and whatever the block left running inside it, so that *parent* is the active run again."""
+    """End the run and whatever the block left running inside it, so that *parent* is the active run again.
+
+    Every end is tried; then what spoke against the first that failed is raised.
+    """
     import mlflow
 
-    ended = set()
+    ended, errors = set(), []
     while (active := mlflow.active_run()) is not None and (parent is None or active.info.run_id != parent.info.run_id):
         ended.add(active.info.run_id)
-        mlflow.end_run(status)
+        try:
+            mlflow.end_run(status)
+        except Exception as error:
+            errors.append(error)
     if run_id not in ended:  # the block ended it, but it is not up to the block whether the run counts as finished
-        client.set_terminated(run_id, status)
+        try:
+            client.set_terminated(run_id, status)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", why: str) -> None:
     """End the run FAILED and say why. Never raises: what made it fail is the error to show, not this."""
-    told = True
+    told, was_closed = True, False
     # The end is tried even where the tag failed: it also takes the run from MLflow, who would call it FINISHED at exit.
     for step in (
         lambda: client.set_tag(run_id, FAILURE_TAG, why),
@@ -208,8 +224,12 @@ def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun 
         try:
             with impatient():
                 step()
-        except Exception:
-            told = False
+        except Exception as error:
+            refused = violation_in(str(error)) is not None
+            told, was_closed = told and refused, was_closed or refused
+    if was_closed:
+        click.echo(f"run {run_id} was ended by its own block before this, and its record is closed: {why}", err=True)
+        return
     if not told:
         why += " (the tracking store could not be told: there the run may still count as running)"
     click.echo(f"run {run_id} ended FAILED: {why}", err=True)

@@ -1,0 +1,81 @@
+"""The guard of the artifacts behind a tracking server: the files of a run that has ended stay as they are.
+
+MLflow passes files on to their store by their path alone, without asking whose they are.
+"""
+
+import json
+import posixpath
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import validate_path_is_safe
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from . import judgement
+from .gated_store import Gated, refuse
+from .violation import Violation
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_WRITING = frozenset({"PUT", "POST", "DELETE", "PATCH"})
+_FILES = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(?:artifacts|mpu/(?:create|complete|abort))/(.*)", re.DOTALL)
+_FILE_OF_RUN = re.compile(r"/ajax-api/2\.0/mlflow/upload-artifact/?")
+_DIRECT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow/artifacts/presigned-upload-url/?")
+# Whose a file is, by MLflow's layout: EXPERIMENT/RUN/artifacts/..., EXPERIMENT/models/MODEL/artifacts/..., and traces.
+_RUN = re.compile(r"(?:.*/)?([0-9a-f]{32})/artifacts/.+", re.DOTALL)
+_MODEL = re.compile(r"(?:.*/)?models/(m-[0-9a-f]{32})/artifacts/.+", re.DOTALL)
+_TRACE = re.compile(r"(?:.*/)?traces/[^/]+/artifacts/.+", re.DOTALL)
+
+
+class ArtifactGuard:
+    """An ASGI middleware that refuses to write or delete files of a run that has ended, or of nobody."""
+
+    def __init__(self, app: "ASGIApp", store: Gated) -> None:
+        self.app = app
+        self.store = store
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] == "http" and scope["method"] in _WRITING:
+            try:
+                await self._judge(scope)
+            except MlflowException as error:
+                answer = Response(
+                    json.dumps(json.loads(error.serialize_as_json())),
+                    status_code=error.get_http_status_code(),
+                    media_type="application/json",
+                )
+                await answer(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _judge(self, scope: "Scope") -> None:
+        path = scope["path"]
+        if found := _FILES.search(path):
+            await run_in_threadpool(self._require_open, found[1])
+        elif _FILE_OF_RUN.search(path):
+            for run_id in parse_qs(scope["query_string"].decode("latin-1")).get("run_uuid", []):
+                await run_in_threadpool(self.store._require_open, run_id, "it takes no more files")
+        elif _DIRECT.search(path):
+            problem = "files go through the server, so that nobody can change them when their run has ended"
+            refuse(Violation(judgement.KEY, problem, "log it in its run: mlflow.log_artifact(path)"))
+
+    def _require_open(self, path: str) -> None:
+        owner = self._owner(posixpath.normpath(validate_path_is_safe(path)))
+        if owner is not None:
+            self.store._require_open(owner, "its files stay as they are")
+
+    def _owner(self, path: str) -> str | None:
+        """Return the run whose file is at *path*; None for what no run keeps, such as the files of a trace."""
+        if model := _MODEL.fullmatch(path):
+            return self.store.get_logged_model(model[1]).source_run_id
+        if run := _RUN.fullmatch(path):
+            return run[1]
+        if _TRACE.fullmatch(path):
+            return None
+        problem = f"{path[:200]!r} is no file of a run, and this server keeps no others"
+        refuse(Violation(judgement.KEY, problem, "log it in a run: mlflow.log_artifact(path)"))
+        return None

@@ -1,0 +1,113 @@
+"""The audit of a tracking store: which of its runs could be made again, which could not and why, which died."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .failure import FAILURE_TAG
+from .judgement import CLOSED
+from .policy import Policy
+from .process import PROCESS_TAG, is_running
+from .progress import counted
+from .project import team_policy
+from .recorded_run import read
+from .store import connect, page, reachable
+from .url import without_credentials
+from .validation import judge
+from .violation import Refused, Violation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Verdict = Literal["complies", "does not comply", "ended without a result", "running", "died"]
+_DEATH = "its process ended without a word (killed, or the machine went down); closed by `repro audit --close-dead`"
+_ELSEWHERE = "running, on another machine or from before processes were named"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One run: what it is worth, and why, in the words of the checks that fail."""
+
+    run_id: str
+    experiment: str
+    author: str
+    status: str
+    verdict: Verdict
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found out about the runs of a store, newest first; it holds if no run claims more than it is worth."""
+
+    place: str
+    runs: tuple[Audited, ...]
+
+    @property
+    def holds(self) -> bool:
+        return not any(run.verdict in ("does not comply", "died") for run in self.runs)
+
+
+def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
+    """Look at every run of *experiment*, or of the whole store, against the policy of configs/base.yaml.
+
+    With *close_dead*, runs whose process is gone from this machine end KILLED, with the reason in the tag ``failure``.
+    Raises Refused when there is no such experiment, StoreUnavailable when the store is away.
+    """
+    policy = team_policy()
+    client = connect()
+    runs = list(_runs(client, experiment))
+    audited = tuple(_audited(client, run, policy, close_dead) for run in counted(runs, "looking at the runs"))
+    return Audit(without_credentials(client.tracking_uri), audited)
+
+
+def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[Run]":
+    with reachable(client.tracking_uri):
+        if experiment is None:
+            found = _pages(client.search_experiments)
+        else:
+            one = client.get_experiment_by_name(experiment)
+            found = [one] if one else []
+            if not found:
+                names = ", ".join(sorted(each.name for each in _pages(client.search_experiments))[:10])
+                raise Refused([Violation("experiment", f"there is no {experiment!r}", f"take one of these: {names}")])
+        for each in found:
+            yield from _pages(client.search_runs, experiment_ids=[each.experiment_id])
+
+
+def _pages(search: object, **arguments: object) -> Iterator:
+    token = None
+    while True:
+        found = search(**arguments, page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def _audited(client: "MlflowClient", run: "Run", policy: Policy, close_dead: bool) -> Audited:
+    tags, status = run.data.tags, run.info.status
+    recorded = read(client, run)
+    verdict, problems = _of_the_end(tags, status)
+    if verdict == "died" and close_dead:
+        with reachable(client.tracking_uri):
+            client.set_tag(run.info.run_id, FAILURE_TAG, _DEATH)
+            client.set_terminated(run.info.run_id, "KILLED")
+        status, verdict, problems = "KILLED", "ended without a result", (_DEATH,)
+    if verdict == "complies":
+        validation = judge(recorded, policy, page(client.tracking_uri, run))
+        problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
+        verdict = "does not comply" if problems else "complies"
+    return Audited(run.info.run_id, recorded.experiment, tags.get("author", ""), status, verdict, problems)
+
+
+def _of_the_end(tags: dict[str, str], status: str) -> tuple[Verdict, tuple[str, ...]]:
+    if status == "FINISHED":
+        return "complies", ()
+    if status in CLOSED:
+        return "ended without a result", (tags.get(FAILURE_TAG, f"ended {status}"),)
+    alive = is_running(tags.get(PROCESS_TAG, ""))
+    if alive is False:
+        return "died", ("its process is gone: `repro audit --close-dead` ends it",)
+    return "running", (() if alive else (_ELSEWHERE,))

@@ -1,0 +1,70 @@
+"""The judgement of the gate: what may be recorded, what may finish, and what nobody can change afterwards. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from .evidence import agreement
+from .policy import Policy, violations
+from .provenance import MLFLOW_TAGS, PROVENANCE_TAGS
+from .violation import Violation
+
+KEY = "reproducibility gate"
+PARENT_TAG = "mlflow.parentRunId"
+CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
+# What a run that began with the team's defaults says anew, once, in the request that logs its first params.
+RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
+_EMAIL = re.compile(r".*<([^<>]+)>")
+_SENTENCE = re.compile(rf"{KEY}: (.*?)\. To fix it: (.*)", re.DOTALL)
+_WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(config):`, which see to all of this"
+
+
+def frozen(policy: Policy) -> frozenset[str]:
+    """Return the tags that nobody can change or take away once a run has them."""
+    return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | {PARENT_TAG}
+
+
+def against_creation(tags: Mapping[str, str], policy: Policy, user: str | None) -> Violation | None:
+    """Return why no run with *tags* may be created, if so. *user* is who logged in, if the server asks for that."""
+    asked_now = policy.model_copy(update={"required_params": ()})  # params come with a later request
+    if found := violations(tags, {}, asked_now):
+        return Violation(KEY, f"this run could not be made again ({_listed(found)})", _WAY_OUT)
+    if user is not None and user not in (author := tags.get("author", ""), *_EMAIL.findall(author)):
+        problem = f"this run says that its author is {author[:80]!r}, but {user!r} is logged in"
+        fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
+        return Violation(KEY, problem, fix)
+    return None
+
+
+def against_finish(
+    tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes], policy: Policy
+) -> Violation | None:
+    """Return why a run may not count as finished, if so: what it lacks, or where its evidence speaks against it."""
+    if found := violations(tags, params, policy):
+        return Violation(
+            KEY, f"this run cannot finish, because it could not be made again ({_listed(found)})", _WAY_OUT
+        )
+    if failing := [check for check in agreement(tags, params, files) if not check.holds]:
+        listed = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
+        problem = f"this run cannot finish, because its evidence does not hold ({listed})"
+        fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
+        return Violation(KEY, problem, f"{fix}the files in its folder reproducibility/ as they are")
+    return None
+
+
+def against_change(what: str, run_id: str, status: str) -> Violation:
+    """Return why *what*, a clause such as ``it takes no more metrics``, for a run that has ended."""
+    problem = f"run {run_id} has ended {status} and its record is closed: {what}"
+    return Violation(KEY, problem, "start a new run; notes and tags of your own can still be added to this one")
+
+
+def violation_in(message: str) -> Violation | None:
+    """Return what a gate says in an error *message* of MLflow's client, if it is one of a gate's."""
+    found = _SENTENCE.search(message)
+    return Violation(KEY, found[1], found[2].strip()) if found else None
+
+
+def _listed(found: Iterable[Violation]) -> str:
+    """Name what is missing in one go, and each other problem by itself."""
+    missing = [violation.key for violation in found if violation.problem.endswith(("is missing", "is empty"))]
+    others = [f"{each.key}: {each.problem}" for each in found if each.key not in missing]
+    return "; ".join([*([f"it has no {', '.join(missing)}"] if missing else []), *others])
