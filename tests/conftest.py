@@ -116,18 +116,33 @@ def fresh_project(project: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of an environment with the project's own lock, tests included, and the project itself installed."""
+    return python_of(once("environment", lambda folder: install(folder, project, "requirements-dev.txt")) / "venv")
 
-    def make(folder: Path) -> None:
-        installer = uv.find_uv_bin()
-        env = {key: value for key, value in os.environ.items() if key not in OUTER_NAMES}
-        lock = ["--require-hashes", "--requirement", str(project / "requirements-dev.txt")]
-        itself = ["--no-deps", "--no-build-isolation", "--editable", str(project)]
-        subprocess.run([installer, "venv", "--quiet", "--python", sys.executable, folder / "venv"], env=env, check=True)
-        for what in (lock, itself):
-            command = [installer, "pip", "install", "--quiet", "--python", str(python_of(folder / "venv")), *what]
-            subprocess.run(command, env=env, check=True)
 
-    return python_of(once("environment", make) / "venv")
+@pytest.fixture(scope="session")
+def server_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
+    """The Python of an environment for the tracking server, the project installed, as on the team's server."""
+    return python_of(once("server", lambda folder: install(folder, project, "requirements-server.txt")) / "venv")
+
+
+@pytest.fixture(scope="session")
+def bare_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
+    """The Python of somebody who has MLflow and has never heard of the project."""
+    made = once("bare", lambda folder: install(folder, project, "requirements.txt", itself=False))
+    return python_of(made / "venv")
+
+
+def install(folder: Path, project: Path, lock: str, *, itself: bool = True) -> None:
+    """Make an environment in *folder* with what the project's *lock* pins, and with the project."""
+    installer = uv.find_uv_bin()
+    env = {key: value for key, value in os.environ.items() if key not in OUTER_NAMES}
+    wanted = [["--require-hashes", "--requirement", str(project / lock)]]
+    if itself:
+        wanted.append(["--no-deps", "--no-build-isolation", "--editable", str(project)])
+    subprocess.run([installer, "venv", "--quiet", "--python", sys.executable, folder / "venv"], env=env, check=True)
+    for what in wanted:
+        command = [installer, "pip", "install", "--quiet", "--python", str(python_of(folder / "venv")), *what]
+        subprocess.run(command, env=env, check=True)
 
 
 def python_of(environment: Path) -> Path:

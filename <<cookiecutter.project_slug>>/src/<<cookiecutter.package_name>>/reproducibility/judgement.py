@@ -13,7 +13,7 @@ PARENT_TAG = "mlflow.parentRunId"
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
 # What a run that began with the team's defaults says anew, once, in the request that logs its first params.
 RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
-_EMAIL = re.compile(r".*<([^<>]+)>")
+_EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
 _SENTENCE = re.compile(rf"{KEY}: (.*?)\. To fix it: (.*)", re.DOTALL)
 _WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(config):`, which see to all of this"
 
@@ -28,7 +28,9 @@ def against_creation(tags: Mapping[str, str], policy: Policy, user: str | None) 
     asked_now = policy.model_copy(update={"required_params": ()})  # params come with a later request
     if found := violations(tags, {}, asked_now):
         return Violation(KEY, f"this run could not be made again ({_listed(found)})", _WAY_OUT)
-    if user is not None and user not in (author := tags.get("author", ""), *_EMAIL.findall(author)):
+    author = tags.get("author", "")
+    email = _EMAIL.fullmatch(author)
+    if user is not None and user not in (author, email and email[1]):
         problem = f"this run says that its author is {author[:80]!r}, but {user!r} is logged in"
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
         return Violation(KEY, problem, fix)

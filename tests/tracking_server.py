@@ -1,0 +1,73 @@
+"""A real tracking server in a process of its own, on this machine only, started as a person would start it."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from urllib.error import URLError
+from urllib.request import urlopen
+
+_PATIENCE = 120  # seconds; a server takes ten when nothing else runs
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class TrackingServer:
+    """`with TrackingServer(argv, env, log) as server:` one process, reached at `server.uri`; argv gets its --port."""
+
+    def __init__(self, argv: list[str | Path], env: Mapping[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.argv, self.env, self.log = [*map(str, argv), "--port", str(self.port)], dict(env), log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; fail with what it said if it ends instead."""
+        self.launch()
+        for _ in range(_PATIENCE * 4):
+            if self.process.poll() is not None:
+                raise AssertionError(self.log.read_text("utf-8"))
+            try:
+                urlopen(f"{self.uri}/health", timeout=1)  # noqa: S310
+                return
+            except (URLError, OSError):
+                time.sleep(0.25)
+        raise AssertionError(f"no answer after {_PATIENCE} s: {self.log.read_text('utf-8')}")
+
+    def launch(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def ended(self) -> tuple[int, str]:
+        """Wait until the process has ended by itself; return its status and what it said."""
+        try:
+            return self.process.wait(timeout=_PATIENCE), self.log.read_text("utf-8")
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End it as an operator would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __enter__(self) -> "TrackingServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
