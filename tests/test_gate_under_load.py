@@ -1,0 +1,209 @@
+"""Many clients at once before the gate, on PostgreSQL: the good come through whole, the others not at all."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from laboratory import Laboratory
+from tracking_server import TrackingServer, free_port
+
+CLIENTS, RUNS = 16, 200
+# Every third run lacks something. Each tells how it ended for its client, one line of JSON for each.
+CROWD = """
+import json, os, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from PACKAGE.reproducibility.provenance import gather
+
+provenance = gather({"experiment_name": "crowd", "seed": 1, "data": {"path": "data/penguins.csv"}})
+assert not provenance.refusals
+folder = Path(tempfile.mkdtemp())
+for name, content in provenance.evidence.items(): (folder / name).write_bytes(content)
+altered = Path(tempfile.mkdtemp())
+for name, content in provenance.evidence.items(): (altered / name).write_bytes(content.replace(b"crowd", b"clown"))
+LACKING = ("everything", "author", "params", "evidence", "its own manifest")
+saying = Lock()
+
+def record(number):
+    client = MlflowClient()
+    lacks = LACKING[number // 3 % len(LACKING)] if number % 3 == 0 else None
+    tags = {} if lacks == "everything" else dict(provenance.tags)
+    if lacks == "author": tags["author"] = ""
+    said = {"number": number, "lacks": lacks, "id": None, "error": None}
+    try:
+        run_id = said["id"] = client.create_run(sys.argv[1], tags=tags, run_name=f"{sys.argv[2]} {number}").info.run_id
+        if lacks != "params":
+            client.log_batch(run_id, params=[Param(key, value) for key, value in provenance.params.items()])
+        if lacks != "evidence":
+            client.log_artifacts(run_id, str(altered if lacks == "its own manifest" else folder), "reproducibility")
+        now = int(time.time() * 1000)
+        client.log_batch(run_id, [Metric(f"m{key}", step + number, now, step) for key in range(5) for step in range(4)])
+        client.set_terminated(run_id)
+    except Exception as error:
+        said["error"] = str(error)
+    with saying: print(json.dumps(said), flush=True)
+
+with ThreadPoolExecutor(CLIENTS) as crowd: list(crowd.map(record, range(RUNS)))
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address of a real PostgreSQL server on this machine, made for these tests."""
+    places = [Path(path) for path in os.environ["PATH"].split(os.pathsep)] + [
+        *Path("/usr/lib/postgresql").glob("*/bin")
+    ]
+    needed = ("initdb", "postgres", "pg_isready")
+    programs = next((place for place in places if all((place / name).exists() for name in needed)), None)
+    if programs is None:
+        pytest.skip("no PostgreSQL on this machine: initdb is not there")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # not pytest's: PostgreSQL does not run as root
+    user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+    if user:
+        shutil.chown(folder, "nobody", "nogroup")
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    options: dict[str, Any] = {"cwd": folder, "env": env, **user}
+    make = [programs / "initdb", "--pgdata=data", "--username=mlflow", "--auth=trust", "--no-sync"]
+    subprocess.run(make, check=True, capture_output=True, **options)
+    port = free_port()
+    start = [programs / "postgres", "-D", "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(start, stdout=log, stderr=log, **options)
+    try:
+        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
+        for _ in range(120):
+            if subprocess.run(ready, capture_output=True, check=False, env=env).returncode == 0:
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+        yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def laboratory(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Laboratory:
+    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("load") / project.name)))
+    laboratory.write("scripts/crowd.py", CROWD.replace("CLIENTS", str(CLIENTS)).replace("RUNS", str(RUNS)))
+    laboratory.commit()
+    return laboratory
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres: str, server_python: Path, laboratory: Laboratory, clean_env: dict[str, str], tmp_path_factory
+) -> Iterator[TrackingServer]:
+    folder = tmp_path_factory.mktemp("server")
+    env = clean_env | {
+        "PYTHONPATH": str(laboratory.path / "src"),
+        "MLFLOW_BACKEND_STORE_URI": postgres,
+        "MLFLOW_ARTIFACTS_DESTINATION": (folder / "files").as_uri(),
+    }
+    with TrackingServer([server_python.parent / "repro", "serve"], env, folder / "log") as server:
+        yield server
+
+
+LOOK = """
+import json, sys, mlflow
+client = mlflow.MlflowClient()
+found, token = {}, None
+while True:
+    named = f"attributes.run_name LIKE '{sys.argv[2]} %'"
+    page = client.search_runs([sys.argv[1]], named, max_results=500, page_token=token)
+    for run in page:
+        # Looked at closer only if it claims to be whole: the rest has nothing to lose.
+        whole = run.info.status == "FINISHED"
+        points = sum(len(client.get_metric_history(run.info.run_id, f"m{key}")) for key in range(5)) if whole else None
+        listed = client.list_artifacts(run.info.run_id, "reproducibility") if whole else []
+        files = sorted(file.path for file in listed)
+        found[run.info.run_id] = [run.info.status, len(run.data.params), points, files, run.data.tags.get("failure")]
+    token = page.token
+    if not token: break
+print(json.dumps(found))
+"""
+WHOLE = ["reproducibility/config.yaml", "reproducibility/manifest.json", "reproducibility/requirements.txt"]
+
+
+def crowd(laboratory: Laboratory, server: TrackingServer, name: str, restart_after: int | None) -> tuple[list, dict]:
+    """Let the crowd in; return what each client was told, and what the server has afterwards."""
+    env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "PYTHONWARNINGS": "ignore"}
+    ask = "import mlflow, sys; print(mlflow.MlflowClient().create_experiment(sys.argv[1]))"
+    experiment = laboratory.python(ask, name, env=env, check=True).stdout.split()[-1]
+    path = os.pathsep.join([str(laboratory.path / "src")])
+    told = []
+    python = laboratory.run("python", "-c", "import sys; print(sys.executable)", check=True).stdout.strip()
+    process = subprocess.Popen(
+        [python, "scripts/crowd.py", experiment, name],
+        env=server.env | env | {"PYTHONPATH": path, "AUTHOR": "Ada <ada@example.com>"},
+        cwd=laboratory.path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stdout:
+            told.append(json.loads(line))
+            if len(told) == restart_after:
+                server.stop()
+                server.start()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    look = laboratory.python(LOOK, experiment, name, env=env, check=True)
+    return told, json.loads(look.stdout.splitlines()[-1])
+
+
+def whole(run: list) -> bool:
+    status, params, points, files, failure = run
+    return status == "FINISHED" and params >= 4 and points == 20 and files == WHOLE and failure is None
+
+
+def test_of_many_at_once_the_good_are_whole_and_the_others_refused(
+    laboratory: Laboratory, server: TrackingServer
+) -> None:
+    told, found = crowd(laboratory, server, "calm", restart_after=None)
+    assert len(told) == RUNS
+    good = [run for run in told if run["lacks"] is None]
+    assert [run["error"] for run in good if run["error"]] == []
+    assert all(whole(found[run["id"]]) for run in good)
+    bad = [run for run in told if run["lacks"] is not None]
+    assert len(bad) == (RUNS + 2) // 3
+    assert all("reproducibility gate: this run" in run["error"] for run in bad)
+    # Refused at its beginning a run is not there; refused at its end it is there, failed, with the reason.
+    refused = Counter(found[run["id"]][0] if run["id"] else None for run in bad)
+    assert refused.keys() == {None, "FAILED"}
+    assert all(found[run["id"]][4] for run in bad if run["id"])
+    assert len(found) == len(good) + refused["FAILED"]
+
+
+def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(
+    laboratory: Laboratory, server: TrackingServer
+) -> None:
+    told, found = crowd(laboratory, server, "restarted", restart_after=RUNS // 3)
+    assert len(told) == RUNS
+    for run in told:
+        if run["lacks"] is None and run["error"] is None:
+            assert whole(found[run["id"]])
+        elif run["lacks"] is None:
+            # The server went away for longer than the client waited, or at the wrong moment: it is told so.
+            assert "API request to" in run["error"] or "has ended FINISHED" in run["error"], run["error"]
+        else:
+            assert run["error"] is not None
+    assert all(whole(run) for run in found.values() if run[0] == "FINISHED")
+    succeeded = sum(run["lacks"] is None and run["error"] is None for run in told)
+    assert succeeded > RUNS // 2  # most did not even notice
