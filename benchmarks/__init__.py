@@ -1,1 +1,7 @@
 """How the template compares with its peers and with the least possible, side by side in one run: nox -s bench"""
+
+import sys
+from pathlib import Path
+
+# The servers that the tests start are measured here.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))

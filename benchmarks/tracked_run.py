@@ -1,17 +1,15 @@
 """The tracked run against a bare MLflow run that records the same, on one loopback server."""
 
-import http.client
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from tracking_server import TrackingServer
 
 from .stopwatch import say, take_turns
 from .table import AtMost, Row, Section
@@ -107,52 +105,18 @@ def _remarks(requests: list[str]) -> str:
 
 
 @contextmanager
-def server(workshop: Workshop, folder: Path) -> Iterator[str]:
-    """An MLflow server with one worker on a free port of the loopback; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        *[
-            workshop.server / "python",
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ],
-        *["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", folder / "artifacts"],
-    ]
-    path = f"{workshop.server}{os.pathsep}{workshop.env['PATH']}"
-    env = workshop.env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PATH": path}
-    say("starting the MLflow server")
-    with (folder / "server.log").open("w") as log:
-        # a session of its own: the server starts processes, and all of them have to end with it
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
-        try:
-            _await(process, port, folder / "server.log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
-
-
-def _await(process: subprocess.Popen, port: int, log: Path) -> None:
-    for _ in range(240):
-        if process.poll() is not None:
-            break
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == http.client.OK:
-                return
-        except (OSError, http.client.HTTPException):
-            pass  # not yet
-        finally:
-            connection.close()
-        time.sleep(0.5)
-    raise RuntimeError(f"the MLflow server did not start:\n{log.read_text()[-2000:]}")
+def server(workshop: Workshop, folder: Path, *, gated: bool = False, database: str | None = None) -> Iterator[str]:
+    """A server with one worker on a free port of the loopback, with or without the gate; gives its address."""
+    folder.mkdir(exist_ok=True)
+    env = workshop.env | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{folder}/server.db",
+        "MLFLOW_ARTIFACTS_DESTINATION": (folder / "artifacts").as_uri(),
+        "PATH": f"{workshop.server}{os.pathsep}{workshop.env['PATH']}",
+    }
+    plain = [workshop.server / "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+    plain += ["--uvicorn-opts", "--loop uvloop --http httptools"]
+    say(f"starting {'the gated server' if gated else 'an MLflow server'}")
+    command = [workshop.gated_server / "repro", "serve"] if gated else plain
+    with TrackingServer(command, env, folder / "server.log") as started:
+        yield started.uri

@@ -83,6 +83,14 @@ class Workshop:
             "server", "--require-hashes", "--requirement", self.project / "requirements-server.txt"
         )
 
+    @cached_property
+    def gated_server(self) -> Path:
+        """The same, with the project in it and so with the gate."""
+        lock = self.project / "requirements-server.txt"
+        programs = self._environment("gated server", "--require-hashes", "--requirement", lock)
+        self._install(programs, "--no-deps", "--no-build-isolation", "--editable", self.project)
+        return programs
+
     def peer(self, name: str) -> Path:
         """The programs of a peer; raises MissingError where it cannot be installed."""
         try:

@@ -2,19 +2,17 @@
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
 from laboratory import Laboratory
-from tracking_server import TrackingServer, free_port
+from postgres_server import postgres_server, programs
+from tracking_server import TrackingServer
 
 CLIENTS, RUNS = 16, 200
 # Every third run lacks something. Each tells how it ended for its client, one line of JSON for each.
@@ -61,37 +59,11 @@ with ThreadPoolExecutor(CLIENTS) as crowd: list(crowd.map(record, range(RUNS)))
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The address of a real PostgreSQL server on this machine, made for these tests."""
-    places = [Path(path) for path in os.environ["PATH"].split(os.pathsep)] + [
-        *Path("/usr/lib/postgresql").glob("*/bin")
-    ]
-    needed = ("initdb", "postgres", "pg_isready")
-    programs = next((place for place in places if all((place / name).exists() for name in needed)), None)
-    if programs is None:
+    """The address of a database of a real PostgreSQL server on this machine."""
+    if (found := programs()) is None:
         pytest.skip("no PostgreSQL on this machine: initdb is not there")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # not pytest's: PostgreSQL does not run as root
-    user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
-    if user:
-        shutil.chown(folder, "nobody", "nogroup")
-    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    options: dict[str, Any] = {"cwd": folder, "env": env, **user}
-    make = [programs / "initdb", "--pgdata=data", "--username=mlflow", "--auth=trust", "--no-sync"]
-    subprocess.run(make, check=True, capture_output=True, **options)
-    port = free_port()
-    start = [programs / "postgres", "-D", "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(start, stdout=log, stderr=log, **options)
-    try:
-        ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
-        for _ in range(120):
-            if subprocess.run(ready, capture_output=True, check=False, env=env).returncode == 0:
-                break
-            assert process.poll() is None, (folder / "log").read_text()
-        yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        shutil.rmtree(folder)
+    with postgres_server(found) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
