@@ -1,7 +1,7 @@
 """The admin's login of a server with logins: set to what the environment says, whatever the database says.
 
-A backup brings its own logins along, and whoever restores it may have no other password than the new server's. Runs in the
-server's container, by ``python -m``.
+A backup brings its own logins along, and whoever restores it may have no other password than the new server's. Runs in
+the server's container, by ``python -m``.
 """
 
 from mlflow.server.auth.config import read_auth_config

@@ -17,6 +17,7 @@ from .violation import Refused, Violation
 
 _DUMP, _FILES, _MANIFEST = "database.dump", "files.tar", "manifest.json"
 _NAME = "mlflow"  # of the database and of its user
+_USER = f"--username={_NAME}"
 _WHAT_IS_THERE = """
 SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM registered_models)
      + (SELECT count(*) FROM experiments) - 1 + (SELECT count(*) FROM users) - 1
@@ -38,7 +39,7 @@ def save(folder: Path) -> None:
     try:
         # First the database: of every run in it, the files that it had then are in the store.
         say("saving the database ...")
-        compose.save(*_in(DATABASE), "pg_dump", "--format=custom", *_user(), _NAME, into=unfinished / _DUMP)
+        compose.save(*_in(DATABASE), "pg_dump", "--format=custom", _USER, _NAME, into=unfinished / _DUMP)
         say("saving the files ...")
         compose.save(*_in(SERVER), *_python("file_archive"), "save", into=unfinished / _FILES)
         manifest = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "files": _digests(unfinished)}
@@ -57,7 +58,7 @@ def restore(folder: Path, *, replace: bool) -> None:
     """
     _require_whole(folder)
     compose = _running()
-    query = ["psql", *_user(), f"--dbname={_NAME}", "--no-align", "--tuples-only", f"--command={_WHAT_IS_THERE}"]
+    query = [*_psql(_NAME), "--no-align", "--tuples-only", f"--command={_WHAT_IS_THERE}"]
     if (found := compose.answer(*_in(DATABASE), *query)) != "0" and not replace:
         problem = "the server holds something already" if found else "the server's database does not answer"
         fix = "restore into a new server; or add --replace, and what it holds is gone"
@@ -66,22 +67,26 @@ def restore(folder: Path, *, replace: bool) -> None:
     compose.feed(*_in(SERVER), *_python("file_archive"), "load", source=folder / _FILES)
     say("restoring the database ...")
     new, old = f"{_NAME}_restored", f"{_NAME}_replaced"
-    for name in (new, old):  # of an attempt that was broken off
-        compose.do(*_in(DATABASE), "dropdb", "--if-exists", *_user(), f"--maintenance-db=postgres", name)
-    compose.do(*_in(DATABASE), "createdb", *_user(), "--maintenance-db=postgres", new)
-    pg_restore = ["pg_restore", "--exit-on-error", "--no-owner", *_user(), f"--dbname={new}"]
+    # Both are there only if somebody broke a restore off.
+    _command(compose, *(f"DROP DATABASE IF EXISTS {name}" for name in (new, old)), f"CREATE DATABASE {new}")
+    pg_restore = ("pg_restore", "--exit-on-error", "--no-owner", _USER, f"--dbname={new}")
     compose.feed(*_in(DATABASE), *pg_restore, source=folder / _DUMP)
     compose.do("stop", SERVER)
     try:
-        # One command is one transaction: there is always a database of this name.
-        swap = f"ALTER DATABASE {_NAME} RENAME TO {old}; ALTER DATABASE {new} RENAME TO {_NAME}"
-        compose.do(*_in(DATABASE), "psql", *_user(), "--dbname=postgres", "--quiet", f"--command={swap}")
+        # In one transaction: there is always a database of this name.
+        _command(compose, f"ALTER DATABASE {_NAME} RENAME TO {old}; ALTER DATABASE {new} RENAME TO {_NAME}")
     finally:
         compose.do("start", SERVER)
         wait(compose, server_settings.read())
-    compose.do(*_in(DATABASE), "dropdb", *_user(), "--maintenance-db=postgres", old)
+    _command(compose, f"DROP DATABASE {old}")
     compose.do(*_in(SERVER), *_python("admin_login"))
     compose.feed(*_in(SERVER), *_python("file_archive"), "keep", source=folder / _FILES)
+
+
+def _command(compose: Compose, *statements: str) -> None:
+    """Run SQL beside the database, which nothing may be connected to; each statement stands for itself."""
+    quiet = "SET client_min_messages TO warning"
+    compose.do(*_in(DATABASE), *_psql("postgres"), *(f"--command={each}" for each in (quiet, *statements)))
 
 
 def _running() -> Compose:
@@ -114,9 +119,9 @@ def _in(service: str) -> tuple[str, ...]:
     return ("exec", "-T", service)
 
 
-def _user() -> tuple[str, ...]:
-    return (f"--username={_NAME}",)
+def _psql(database: str) -> tuple[str, ...]:
+    return ("psql", "--quiet", "--set=ON_ERROR_STOP=1", _USER, f"--dbname={database}")
 
 
 def _python(module: str) -> tuple[str, ...]:
-    return ("python", "-m", f"{__package__}.{module}")
+    return ("python", "-W", "ignore", "-m", f"{__package__}.{module}")

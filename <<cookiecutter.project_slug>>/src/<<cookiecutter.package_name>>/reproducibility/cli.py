@@ -143,10 +143,10 @@ def _server_up(_: argparse.Namespace) -> None:
     settings = deployment.up()
     print(
         f"The server runs at {settings.url}\n"
-        f"Its admin is {settings.admin!r}, with the password {server_settings.ADMIN_PASSWORD} in .env, and gives everyone "
-        f"else a login at {settings.url}/signup\n"
-        f"To record there: tracking.uri: {settings.url} in configs/base.yaml for all, or MLFLOW_TRACKING_URI for one shell, "
-        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        f"Its admin is {settings.admin!r}, with the password {server_settings.ADMIN_PASSWORD} in .env;\n"
+        f"the admin gives everyone else a login at {settings.url}/signup\n"
+        f"To record there: set tracking.uri in configs/base.yaml, or MLFLOW_TRACKING_URI for one shell, to that address,\n"
+        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login"
     )
 
 

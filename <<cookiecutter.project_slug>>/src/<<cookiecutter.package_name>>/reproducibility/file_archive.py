@@ -1,12 +1,14 @@
 """The archive of a server's files: everything in its store as a tar, made and read where the store can be reached.
 
-A backup runs it in the server's container, by ``python -m``: ``save`` writes the tar to standard output, ``load`` reads one
-from standard input, and ``keep`` reads one and deletes from the store what is not in it.
+A backup runs it in the server's container, by ``python -m``: ``save`` writes the tar to standard output, ``load`` reads
+one from standard input, and ``keep`` reads one and deletes from the store what is not in it.
 """
 
 import os
+import shutil
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from typing import IO
 
@@ -28,7 +30,11 @@ def save(store: Relay, stream: IO[bytes]) -> None:
 def load(store: Relay, stream: IO[bytes]) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            store.client.upload_fileobj(archive.extractfile(member), store.bucket, member.name)
+            # On disk in between: an upload goes back and forth in its file, and a stream goes forth only.
+            with archive.extractfile(member) as file, tempfile.TemporaryFile() as whole:
+                shutil.copyfileobj(file, whole)
+                whole.seek(0)
+                store.client.upload_fileobj(whole, store.bucket, member.name)
 
 
 def keep(store: Relay, stream: IO[bytes]) -> None:

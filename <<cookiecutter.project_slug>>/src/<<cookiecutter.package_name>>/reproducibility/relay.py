@@ -1,7 +1,7 @@
 """The relay: a server's files in an S3 store, passed through the server both ways.
 
-MLflow's own server sends its clients to the store instead, for downloads and for large uploads. In a deployment they cannot
-reach it and hang for minutes; and nobody there would ask whether the run that the files belong to has ended.
+MLflow's own server sends its clients to the store instead, for downloads and for large uploads. In a deployment they
+cannot reach it and hang for minutes; and nobody there asks whether the run that the files belong to has ended.
 """
 
 from typing import Any

@@ -12,10 +12,10 @@ PATH = PROJECT_ROOT / ".env"
 ADMIN_PASSWORD = "SERVER_ADMIN_PASSWORD"  # noqa: S105 - the name of one
 # A password that was used once stays in the database, and the admin's is the only one that can be changed later.
 _NEW = """\
-# The team's server: made by `nox -s server`, read by compose.yaml. Never commit it, and keep a copy where passwords are kept.
+# The team's server: made by `nox -s server`, read by compose.yaml. Never commit it.
 
-# Where it answers. 127.0.0.1 is this machine only; for others name an address of this machine, or 0.0.0.0 for all of them,
-# and add below by what name they call it. Passwords cross the network: put a proxy with TLS in front.
+# Where it answers. 127.0.0.1 is this machine only; for others name an address of this machine, or 0.0.0.0 for all,
+# and add to the hosts by what name they call it. Passwords cross the network: put a proxy with TLS in front.
 SERVER_ADDRESS=127.0.0.1
 SERVER_PORT=5000
 SERVER_ALLOWED_HOSTS=localhost:*,127.0.0.1:*
