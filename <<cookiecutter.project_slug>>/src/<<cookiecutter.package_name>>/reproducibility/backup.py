@@ -33,9 +33,13 @@ def save(folder: Path) -> None:
         problem = f"{shown_path(folder)} is there already"
         raise Refused([Violation("backup", problem, "name a folder that is not there yet; it will be made")])
     compose = _running()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # For its owner only: what is in it are the hashes of passwords, too.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # For its owner only: the hashes of passwords are in it, too.
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        problem = f"{shown_path(folder)} cannot be made ({error.strerror})"
+        raise Refused([Violation("backup", problem, "name a folder where you may write")]) from error
     try:
         # First the database: of every run in it, the files that it had then are in the store.
         say("saving the database ...")
@@ -101,12 +105,12 @@ def _running() -> Compose:
 
 def _require_whole(folder: Path) -> None:
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        expected = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
         problem = f"{shown_path(folder)} is no backup: it has no {_MANIFEST} that can be read"
         raise Refused([Violation("restore", problem, "name a folder that `nox -s server -- backup` made")]) from None
     found = _digests(folder)
-    if wrong := sorted(name for name in (_DUMP, _FILES) if found.get(name) != manifest["files"].get(name)):
+    if wrong := sorted(name for name in (_DUMP, _FILES) if found.get(name) != expected.get(name)):
         problem = f"{', '.join(wrong)} in {shown_path(folder)} is not what was saved"
         raise Refused([Violation("restore", problem, "take another copy of this backup, or another backup")])
 

@@ -138,15 +138,15 @@ def _bake(_: argparse.Namespace) -> None:
 
 
 def _server_up(_: argparse.Namespace) -> None:
-    from . import deployment, server_settings
+    from . import deployment
 
     settings = deployment.up()
     print(
         f"The server runs at {settings.url}\n"
-        f"Its admin is {settings.admin!r}, with the password {server_settings.ADMIN_PASSWORD} in .env;\n"
-        f"the admin gives everyone else a login at {settings.url}/signup\n"
-        f"To record there: set tracking.uri in configs/base.yaml, or MLFLOW_TRACKING_URI for one shell, to that address,\n"
-        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login"
+        f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env; the admin gives everyone\n"
+        f"else a login at {settings.url}/signup\n"
+        "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
+        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
     )
 
 

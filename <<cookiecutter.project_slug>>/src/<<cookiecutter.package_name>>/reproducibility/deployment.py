@@ -2,16 +2,14 @@
 
 import time
 from http.client import HTTPException
-from typing import Any
 from urllib.request import urlopen
-
-import yaml
 
 from . import engine, server_settings
 from .compose import Compose, find
 from .progress import say
 from .project import PROJECT_ROOT
 from .server_settings import ServerSettings
+from .strict_yaml import read
 from .violation import Refused, Violation
 
 SERVER, DATABASE = "server", "database"  # services of compose.yaml
@@ -28,11 +26,8 @@ def up() -> ServerSettings:
     if server_settings.create_once():
         say("made .env, with new passwords")
     settings = server_settings.read()
-    with (PROJECT_ROOT / "compose.yaml").open("rb") as file:
-        described: dict[str, Any] = yaml.safe_load(file)
     # By the engine itself: not every one understands how Compose wants to have an image built.
-    image = described["services"][SERVER]["image"]
-    engine.find().do("build", f"--target={_STAGE}", f"--tag={image}", str(PROJECT_ROOT))
+    engine.find().do("build", f"--target={_STAGE}", f"--tag={_image()}", str(PROJECT_ROOT))
     compose.do("up", "--detach", "--no-build", "--remove-orphans")
     wait(compose, settings)
     return settings
@@ -54,6 +49,16 @@ def wait(compose: Compose, settings: ServerSettings) -> None:
             problem = f"nothing answers at {settings.url} after {_PATIENCE} seconds"
             raise Refused([Violation(SERVER, problem, "see above what it said last")])
         time.sleep(0.5)
+
+
+def _image() -> str:
+    """Return what compose.yaml calls the image of the server."""
+    services = read(PROJECT_ROOT / "compose.yaml")[0].get("services", {})
+    image = services.get(SERVER, {}).get("image")
+    if not isinstance(image, str):
+        problem = f"services.{SERVER}.image is missing"
+        raise Refused([Violation("compose.yaml", problem, "bring it back; the image is built under that name")])
+    return image
 
 
 def _answers(url: str) -> bool:

@@ -3,14 +3,11 @@
 import os
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
 
 from .project import PROJECT_ROOT
 from .violation import Refused, Violation
 
 PATH = PROJECT_ROOT / ".env"
-ADMIN_PASSWORD = "SERVER_ADMIN_PASSWORD"  # noqa: S105 - the name of one
-# A password that was used once stays in the database, and the admin's is the only one that can be changed later.
 _NEW = """\
 # The team's server: made by `nox -s server`, read by compose.yaml. Never commit it.
 
@@ -53,16 +50,19 @@ def create_once() -> bool:
     content = _NEW.format_map({name: secrets.token_urlsafe(24) for name in names})
     try:
         descriptor = os.open(PATH, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(content)
+    except OSError as error:
+        fix = "make room, or give yourself permission to write to the project's folder"
+        raise Refused([Violation(".env", f"it cannot be written ({error.strerror})", fix)]) from error
     return True
 
 
 def read() -> ServerSettings:
     """Return what .env says; raises Refused when it is not there, or lacks something that compose.yaml needs."""
-    lines = _text(PATH).splitlines()
+    lines = _text().splitlines()
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
     # As compose does it: the environment wins.
     values = {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
@@ -73,9 +73,11 @@ def read() -> ServerSettings:
     return ServerSettings(values["SERVER_ADDRESS"], values["SERVER_PORT"], values["SERVER_ADMIN_USERNAME"])
 
 
-def _text(path: Path) -> str:
+def _text() -> str:
     try:
-        return path.read_text("utf-8")
+        return PATH.read_text("utf-8")
     except FileNotFoundError:
         fix = "start one with `nox -s server`, or bring back the .env it was started with"
         raise Refused([Violation(".env", "it is not there, so no server was started from here", fix)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused([Violation(".env", f"it cannot be read ({error})", "make it a text that you may read")]) from None
