@@ -1,7 +1,7 @@
 """Stand-ins for the images that compose.yaml names, where no registry can be reached: real programs in a local base.
 
-PostgreSQL's own server programs and SeaweedFS's own binary, taken from this machine, under the names and with the contract
-of the official images: variables, users, folders, programs of the health checks. So the compose.yaml stays as it is.
+PostgreSQL's own server programs and SeaweedFS's own binary, taken from this machine, under the names and with the
+contract of the official images: variables, users, folders, programs of the health checks. compose.yaml stays as it is.
 """
 
 import re
@@ -32,7 +32,8 @@ COPY postgresql /usr/lib/postgresql
 COPY share /usr/share/postgresql
 COPY libraries /usr/local/lib/postgresql
 COPY entrypoint /usr/local/bin/
-RUN useradd --uid 999 postgres && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql/data /var/run/postgresql
+RUN useradd --uid 999 postgres
+RUN install -d -o postgres -g postgres -m 1777 /var/lib/postgresql/data /var/run/postgresql
 ENV PATH=PROGRAMS:$PATH LD_LIBRARY_PATH=/usr/local/lib/postgresql PGDATA=/var/lib/postgresql/data
 VOLUME /var/lib/postgresql/data
 STOPSIGNAL SIGINT
@@ -63,7 +64,10 @@ def build_postgres(engine: str, name: str, folder: Path) -> str | None:
     for program in (*(version / "bin").iterdir(), *(version / "lib").glob("*.so")):
         linked = subprocess.run(["ldd", program], capture_output=True, encoding="utf-8", check=False).stdout
         for library in re.findall(r"=> (/\S+)", linked):
-            if not Path(library).name.startswith(OF_THE_BASE) and not (folder / "libraries" / Path(library).name).exists():
+            if (
+                not Path(library).name.startswith(OF_THE_BASE)
+                and not (folder / "libraries" / Path(library).name).exists()
+            ):
                 shutil.copy(library, folder / "libraries")
     write(folder / "entrypoint", POSTGRES)
     return build(engine, name, folder, POSTGRES_IMAGE.replace("PROGRAMS", f"{version}/bin"))

@@ -1,10 +1,10 @@
 """The team's server as it is deployed: the generated compose.yaml brought up unchanged, attacked, saved and restored.
 
 The engine, Compose, PostgreSQL, the S3 store and MLflow are real. Where no registry can be reached, the images that
-compose.yaml names are made of this machine's own programs. Where an engine runs no health checks by itself, somebody here does.
+compose.yaml names are made of this machine's own programs. Where Podman has no systemd to check health, a thread does.
 """
 
-import hashlib
+import base64
 import json
 import os
 import re
@@ -29,14 +29,32 @@ from laboratory import Laboratory
 pytestmark = pytest.mark.xdist_group("server")
 
 HANGING = 300
-ADA = "Ada Lovelace <ada@example.com>"
+ADA, MEMBER, PASSWORD = "Ada Lovelace <ada@example.com>", "ada@example.com", "a difference engine"
 STAND_INS = {"postgres": stand_in.build_postgres, "chrislusf/seaweedfs": stand_in.build_seaweedfs}
+
+
+# What a server knows, as a plain client sees it: {run: what was recorded, and the digest of each of its files}.
+EVERYTHING = """
+import hashlib, tempfile
+from pathlib import Path
+known = {}
+for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
+        files = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+                 for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    known[run.info.run_id] = dict(status=run.info.status, started=run.info.start_time, ended=run.info.end_time,
+                                  tags=run.data.tags, params=run.data.params, metrics=run.data.metrics, files=files)
+print(json.dumps(known))
+"""
 
 
 class Deployment(Laboratory):
     """A project whose server runs, or did; what is started in it finds the engine and knows no login."""
 
-    def __init__(self, run_in: Callable[..., CompletedProcess[str]], path: Path, engine: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, run_in: Callable[..., CompletedProcess[str]], path: Path, engine: str, env: dict[str, str]
+    ) -> None:
         super().__init__(run_in, path)
         self.engine = engine
         self.env = env
@@ -136,7 +154,7 @@ def socket_env(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def images(engine: str, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The images that compose.yaml names: pulled; else made here, and taken away again, for they are not what they say."""
+    """The images that compose.yaml names: pulled; else made here, and taken away again: they are not what they say."""
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"].values()
     made = []
     for image in [service["image"] for service in services if "build" not in service]:
@@ -218,11 +236,235 @@ def test_the_secrets_are_nowhere_but_in_the_file_of_their_owner(deployment: Depl
 
 @pytest.mark.parametrize("service", ["server", "database", "storage"])
 def test_a_container_may_do_no_more_than_it_has_to(service: str, deployment: Deployment) -> None:
+    status = deployment.compose("exec", "-T", service, "cat", "/proc/1/status")
+    told = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    assert (int(told["CapEff"], 16), int(told["CapBnd"], 16), told["NoNewPrivs"]) == (0, 0, "1")
+    assert service == "storage" or told["Uid"].split()[0] != "0"
     found = deployment.inspected(service)
-    host = found["HostConfig"]
-    assert any(each.startswith("no-new-privileges") for each in host["SecurityOpt"])
-    assert set(found.get("EffectiveCaps") or []) == set()
-    assert {"ALL", "CAP_CHOWN"} & set(host["CapDrop"])
-    assert host["ReadonlyRootfs"] == (service != "database")
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    published = {port for ports in (found["NetworkSettings"]["Ports"] or {}).values() for port in ports or []}
+    assert found["HostConfig"]["ReadonlyRootfs"] == (service != "database")
+    assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    published = [each for every in (found["NetworkSettings"]["Ports"] or {}).values() for each in every or []]
+    here = [{"HostIp": "127.0.0.1", "HostPort": deployment.env["SERVER_PORT"]}]
+    assert published == (here if service == "server" else [])
+
+
+def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(deployment: Deployment) -> None:
+    give = "answer = requests.post(sys.argv[1], json=json.loads(sys.argv[2]), auth=('admin', sys.argv[3]), timeout=60)"
+    login = {"username": MEMBER, "password": PASSWORD}
+    address = f"{deployment.url}/api/2.0/mlflow/users/create"
+    code = f"import requests, sys, json; {give}; sys.exit(answer.status_code != 200 and answer.text)"
+    deployment.done("python", "-c", code, address, json.dumps(login), deployment.login()["MLFLOW_TRACKING_PASSWORD"])
+
+    # The admin was there first, and made the experiment that everyone logs to.
+    for who, env in (("admin", deployment.login()), (ADA, deployment.login(MEMBER, PASSWORD))):
+        said = deployment.done("repro", "train", "configs/experiment.yaml", env=env | {"AUTHOR": who})
+        assert re.search(r"\n(\d+) of \1 checks hold", said), said
+        assert f"Recorded in {deployment.url}/#/experiments/" in said
+        assert "WARNING" not in said
+    recorded = deployment.asked(EVERYTHING)
+    assert len(recorded) == 2
+    for run in recorded.values():
+        assert run["status"] == "FINISHED" and len(run["metrics"]) >= 6 and len(run["params"]) >= 8
+        assert {"reproducibility/manifest.json", "confusion_matrix.png"} <= run["files"].keys()
+    # MLflow's own way would be by the store's address, which nobody can reach here.
+    code = "import requests; print(requests.get(sys.argv[1], timeout=60).text)"
+    told = deployment.asked(code, f"{deployment.url}/api/3.0/mlflow/server-info")
+    assert (told["multipart_downloads_enabled"], told["multipart_uploads_enabled"]) == (False, False)
+
+
+def test_somebody_else_is_not_the_author(deployment: Deployment) -> None:
+    env = deployment.login(MEMBER, PASSWORD) | {"AUTHOR": "Grace Hopper <grace@example.com>"}
+    said = deployment.refused("repro", "train", "configs/experiment.yaml", env=env)
+    assert f"but {MEMBER!r} is logged in" in said
+
+
+ASK = """
+import sys, urllib.request, urllib.error
+asked = urllib.request.Request(sys.argv[1] + "/api/2.0/mlflow/experiments/search?max_results=1")
+for header in sys.argv[2:]:
+    asked.add_header(*header.split("=", 1))
+try:
+    print(urllib.request.urlopen(asked, timeout=60).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+def test_nobody_without_a_login_nor_under_another_name_of_the_server_is_answered(deployment: Deployment) -> None:
+    def answer(*headers: str) -> str:
+        return deployment.done("python", "-c", ASK, deployment.url, *headers).strip()
+
+    def basic(user: str, password: str) -> str:
+        return "Authorization=Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    right = basic("admin", deployment.secrets()["SERVER_ADMIN_PASSWORD"])
+    assert answer(right) == "200"
+    assert answer() == "401"
+    assert answer(basic("admin", "wrong-wrong-wrong")) == "401"
+    assert answer(basic("admin", "")) == "401"
+    assert answer(right, "Host=mlflow.attacker.example") == "403"
+    said = deployment.refused(
+        *("repro", "train", "configs/experiment.yaml"),
+        env=deployment.login("admin", "wrong-wrong-wrong") | {"AUTHOR": ADA},
+    )
+    assert "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+
+
+KNOCK = """
+import socket, sys
+for place in sys.argv[1:]:
+    host, port = place.split(":")
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        print(place)
+    except OSError:
+        pass
+"""
+
+
+def test_the_database_and_the_store_answer_nobody_but_the_server(deployment: Deployment) -> None:
+    addresses = {
+        service: next(
+            network["IPAddress"]
+            for name, network in deployment.inspected(service)["NetworkSettings"]["Networks"].items()
+            if name.endswith("_inside")
+        )
+        for service in ("database", "storage")
+    }
+    doors = [f"{addresses['database']}:5432", f"{addresses['storage']}:8333"]
+    named = ["database:5432", "storage:8333"]
+    image = deployment.inspected("server")["Image"]
+    knock = ("--entrypoint=python", image, "-c", KNOCK, *doors, *named)
+    outside = f"--network={deployment.name}_outside"
+    assert deployment.done(deployment.engine, "run", "--rm", outside, *knock).split() == []
+    from_server = ("exec", "-T", "server", "python", "-c", KNOCK)
+    assert deployment.compose(*from_server, *doors, *named).split() == [*doors, *named]
+    # What the store has beside the door that checks signatures is shut even there.
+    assert deployment.compose(*from_server, *(f"storage:{port}" for port in (9333, 8888, 8080, 18888))).split() == []
+
+
+STORE = """
+import boto3, os
+from botocore import UNSIGNED
+from botocore.config import Config
+right = os.environ["AWS_SECRET_ACCESS_KEY"]
+for config, secret in ((Config(), right), (Config(), "wrong"), (Config(signature_version=UNSIGNED), right)):
+    address = os.environ["MLFLOW_S3_ENDPOINT_URL"]
+    store = boto3.client("s3", endpoint_url=address, aws_secret_access_key=secret, config=config)
+    for ask in (store.list_buckets, lambda: store.list_objects_v2(Bucket="mlflow")):
+        try:
+            print(ask()["ResponseMetadata"]["HTTPStatusCode"])
+        except store.exceptions.ClientError as error:
+            print(error.response["Error"]["Code"])
+"""
+
+
+def test_the_store_refuses_a_wrong_secret_and_the_database_a_wrong_password(deployment: Deployment) -> None:
+    answers = deployment.compose("exec", "-T", "server", "python", "-c", STORE).split()
+    assert answers == ["200", "200", *["SignatureDoesNotMatch"] * 2, *["AccessDenied"] * 2]
+    connect = "import psycopg; psycopg.connect('postgresql://mlflow@database/mlflow')"
+    deployment.compose("exec", "-T", "server", "python", "-c", connect)
+    wrong = [
+        *compose_program(deployment.engine),
+        "exec",
+        "-T",
+        "--env=PGPASSWORD=wrong",
+        "server",
+        "python",
+        "-c",
+        connect,
+    ]
+    said = deployment.run(*wrong)
+    assert said.returncode == 1 and "password authentication failed" in said.stdout + said.stderr
+
+
+def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_backup(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    before = deployment.asked(EVERYTHING)
+    assert before
+    deployment.done("repro", "server", "down")
+    assert deployment.containers() == []
+    assert "it does not run" in deployment.refused("repro", "server", "backup", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    deployment.done("repro", "server")
+    assert deployment.asked(EVERYTHING) == before
+
+    kept = tmp_path / "backups" / "monday"
+    deployment.done("repro", "server", "backup", kept)
+    assert sorted(path.name for path in kept.iterdir()) == ["database.dump", "files.tar", "manifest.json"]
+    assert [path.name for path in kept.parent.iterdir()] == ["monday"]
+    assert "is there already" in deployment.refused("repro", "server", "backup", kept)
+
+    # The machine burns down: volumes and secrets are gone.
+    old = deployment.secrets()
+    deployment.compose("down", "--volumes", "--timeout=1")
+    (deployment.path / ".env").unlink()
+    deployment.done("repro", "server")
+    assert not set(old.values()) & set(deployment.secrets().values())
+    deployment.asked('client.create_experiment("begun on the new server"); print(0)')
+
+    broken = Path(copytree(kept, tmp_path / "broken"))
+    with (broken / "files.tar").open("r+b") as file:
+        file.seek(600)
+        file.write(b"?")
+    assert "files.tar in" in deployment.refused("repro", "server", "restore", broken, "--replace")
+    assert "is no backup" in deployment.refused("repro", "server", "restore", tmp_path, "--replace")
+    assert "holds something already" in deployment.refused("repro", "server", "restore", kept)
+    found = "print(json.dumps([each.name for each in client.search_experiments()]))"
+    assert deployment.asked(found) == ["begun on the new server", "Default"]
+
+    deployment.done("repro", "server", "restore", kept, "--replace")
+    assert deployment.asked(EVERYTHING) == before
+    assert "begun on the new server" not in deployment.asked(found)
+    # Everyone's login came back; the admin's is the new server's.
+    member = deployment.login(MEMBER, PASSWORD)
+    assert deployment.asked(EVERYTHING, **member) == before
+    said = deployment.done("repro", "audit", env=member)
+    assert "2" in said
+
+
+def test_without_compose_there_is_one_clear_line_and_no_env(project: Path, run_in, tmp_path: Path) -> None:
+    (tmp_path / "git").symlink_to(shutil.which("git"))
+    repro = run_in(project, sys.executable, "-c", "import shutil; print(shutil.which('repro'))").stdout.strip()
+    done = run_in(project, repro, "server", env={"PATH": str(tmp_path)})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "neither docker compose, docker-compose nor podman compose answers" in done.stderr
+    assert "nox -s server -- --embedded" in " ".join(done.stderr.split())
+    assert not (project / ".env").exists()
+
+
+def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path, run_in, tmp_path: Path) -> None:
+    for action in (["down"], ["backup", tmp_path / "new"]):
+        done = run_in(fresh_project, "repro", "server", *action)
+        assert done.returncode == 2 and ".env: it is not there, so no server was started from here" in done.stderr
+    mine = b"SERVER_PORT=5001\nSERVER_ADDRESS=10.0.0.1\n# SERVER_ADMIN_PASSWORD=no\nTOKEN=1\n"
+    (fresh_project / ".env").write_bytes(mine)
+    done = run_in(fresh_project, "repro", "server", "down")
+    assert done.returncode == 2
+    assert "SERVER_ALLOWED_HOSTS, SERVER_ADMIN_USERNAME, SERVER_ADMIN_PASSWORD, SERVER_DATABASE_PASSWORD" in done.stderr
+    assert "SERVER_PORT" not in done.stderr
+    assert (fresh_project / ".env").read_bytes() == mine
+
+
+def test_the_compose_file_is_valid_pinned_and_wants_its_secrets(project: Path, run_in, tmp_path: Path) -> None:
+    described = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))
+    for service in described["services"].values():
+        assert "build" in service or re.search(r":\d+\.\d+$", service["image"])
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("check-jsonschema"),
+            "--builtin-schema=vendor.compose-spec",
+            project / "compose.yaml",
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    program = compose_program(shutil.which("docker") or "docker")
+    without = run_in(project, *program, "config", "-q")
+    assert without.returncode != 0 and re.search(r"SERVER_\w+ is missing a value: see .env", without.stderr)
+    names = ("ADMIN_PASSWORD", "SESSION_KEY", "DATABASE_PASSWORD", "STORAGE_PASSWORD", "ALLOWED_HOSTS")
+    done = run_in(project, *program, "config", "-q", env={f"SERVER_{name}": "x" for name in names})
+    assert done.returncode == 0, done.stderr
