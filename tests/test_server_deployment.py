@@ -12,12 +12,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
 from threading import Event, Thread
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -33,11 +36,13 @@ ADA, MEMBER, PASSWORD = "Ada Lovelace <ada@example.com>", "ada@example.com", "a 
 STAND_INS = {"postgres": stand_in.build_postgres, "chrislusf/seaweedfs": stand_in.build_seaweedfs}
 
 
-# What a server knows, as a plain client sees it: {run: what was recorded, and the digest of each of its files}.
+# {run: what was recorded, and the digest of each of its files}
 EVERYTHING = """
-import hashlib, tempfile
+import hashlib, json, tempfile
 from pathlib import Path
+import mlflow
 known = {}
+client = mlflow.MlflowClient()
 for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
     with tempfile.TemporaryDirectory() as folder:
         mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
@@ -47,6 +52,13 @@ for run in client.search_runs([each.experiment_id for each in client.search_expe
                                   tags=run.data.tags, params=run.data.params, metrics=run.data.metrics, files=files)
 print(json.dumps(known))
 """
+
+
+class Answer(NamedTuple):
+    """A server's answer."""
+
+    status: int
+    body: str
 
 
 class Deployment(Laboratory):
@@ -66,10 +78,10 @@ class Deployment(Laboratory):
         return super().run(*argv, **(options | {"env": self.env | options.get("env", {})}))
 
     def done(self, *argv: str | Path, **options) -> str:
-        """Run a command that has to succeed; return all it said."""
+        """Run a command that has to succeed; return what it printed."""
         done = self.run(*argv, **options)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return done.stdout
 
     def refused(self, *argv: str | Path, **options) -> str:
         """Run a command that has to be refused without a traceback; return what it said, in one line."""
@@ -96,19 +108,33 @@ class Deployment(Laboratory):
         pairs = (line.partition("=") for line in (self.path / ".env").read_text("utf-8").splitlines())
         return {name: value for name, _, value in pairs if re.fullmatch(r"SERVER_\w+_(PASSWORD|KEY)", name)}
 
-    def login(self, user: str = "admin", password: str | None = None) -> dict[str, str]:
-        """The variables with which a client reaches the server as *user*."""
-        password = password or self.secrets()["SERVER_ADMIN_PASSWORD"]
-        return {
-            "MLFLOW_TRACKING_URI": self.url,
-            "MLFLOW_TRACKING_USERNAME": user,
-            "MLFLOW_TRACKING_PASSWORD": password,
-        }
+    def login(self) -> dict[str, str]:
+        """The variables with which a client reaches the server as a member of the team."""
+        login = {"MLFLOW_TRACKING_USERNAME": MEMBER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        return login | {"MLFLOW_TRACKING_URI": self.url}
 
-    def asked(self, code: str, *arguments: str, **env: str) -> dict:
-        """Return what a plain MLflow client, which knows nothing of the project, prints as JSON."""
-        code = f"import json, sys\nimport mlflow\nclient = mlflow.MlflowClient()\n{code}"
-        done = self.run("python", "-c", code, *arguments, env=self.login() | env)
+    def request(
+        self, path: str, *, login: tuple[str, str] | None = None, body: object = None, host: str = ""
+    ) -> Answer:
+        """Ask the server over HTTP, with nothing of MLflow in between; a *body* is sent as JSON."""
+        asked = urllib.request.Request(f"{self.url}{path}", data=body and json.dumps(body).encode())  # noqa: S310
+        asked.add_header("Content-Type", "application/json")
+        if login:
+            asked.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+        if host:
+            asked.add_header("Host", host)
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+                return Answer(answer.status, answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.read().decode())
+
+    def admin(self) -> tuple[str, str]:
+        return "admin", self.secrets()["SERVER_ADMIN_PASSWORD"]
+
+    def everything(self) -> dict[str, dict]:
+        """What the server knows, as a plain MLflow client of a member sees it, which knows nothing of the project."""
+        done = self.run("python", "-c", EVERYTHING, env=self.login())
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -211,10 +237,6 @@ def test_one_command_brings_it_up_and_says_what_to_do_next(deployment: Deploymen
     assert all(len(secret) >= 32 for secret in secrets.values())
     assert not any(secret in said for secret in secrets.values())
 
-    before = (deployment.path / ".env").read_bytes()
-    deployment.done("repro", "server", "up")
-    assert (deployment.path / ".env").read_bytes() == before
-
 
 def test_the_secrets_are_nowhere_but_in_the_file_of_their_owner(deployment: Deployment) -> None:
     if os.name != "nt":
@@ -249,65 +271,33 @@ def test_a_container_may_do_no_more_than_it_has_to(service: str, deployment: Dep
 
 
 def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(deployment: Deployment) -> None:
-    give = "answer = requests.post(sys.argv[1], json=json.loads(sys.argv[2]), auth=('admin', sys.argv[3]), timeout=60)"
-    login = {"username": MEMBER, "password": PASSWORD}
-    address = f"{deployment.url}/api/2.0/mlflow/users/create"
-    code = f"import requests, sys, json; {give}; sys.exit(answer.status_code != 200 and answer.text)"
-    deployment.done("python", "-c", code, address, json.dumps(login), deployment.login()["MLFLOW_TRACKING_PASSWORD"])
-
-    # The admin was there first, and made the experiment that everyone logs to.
-    for who, env in (("admin", deployment.login()), (ADA, deployment.login(MEMBER, PASSWORD))):
-        said = deployment.done("repro", "train", "configs/experiment.yaml", env=env | {"AUTHOR": who})
-        assert re.search(r"\n(\d+) of \1 checks hold", said), said
-        assert f"Recorded in {deployment.url}/#/experiments/" in said
-        assert "WARNING" not in said
-    recorded = deployment.asked(EVERYTHING)
-    assert len(recorded) == 2
-    for run in recorded.values():
-        assert run["status"] == "FINISHED" and len(run["metrics"]) >= 6 and len(run["params"]) >= 8
-        assert {"reproducibility/manifest.json", "confusion_matrix.png"} <= run["files"].keys()
+    user = {"username": MEMBER, "password": PASSWORD}
+    assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
+    # The admin makes the experiment that everyone logs to.
+    experiment = {"name": "penguin-classifier"}
+    made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
+    assert made.status == 200
+    env = deployment.login() | {"AUTHOR": ADA}
+    done = deployment.run("repro", "train", "configs/experiment.yaml", env=env)
+    assert re.search(r"\n(\d+) of \1 checks hold", done.stdout), done.stdout + done.stderr
+    assert f"Recorded in {deployment.url}/#/experiments/" in done.stdout
+    assert "WARNING" not in done.stderr
+    (run,) = deployment.everything().values()
+    assert run["status"] == "FINISHED" and len(run["metrics"]) >= 6 and len(run["params"]) >= 8
+    assert {"reproducibility/manifest.json", "confusion_matrix.png"} <= run["files"].keys()
     # MLflow's own way would be by the store's address, which nobody can reach here.
-    code = "import requests; print(requests.get(sys.argv[1], timeout=60).text)"
-    told = deployment.asked(code, f"{deployment.url}/api/3.0/mlflow/server-info")
+    told = json.loads(deployment.request("/api/3.0/mlflow/server-info").body)
     assert (told["multipart_downloads_enabled"], told["multipart_uploads_enabled"]) == (False, False)
 
 
-def test_somebody_else_is_not_the_author(deployment: Deployment) -> None:
-    env = deployment.login(MEMBER, PASSWORD) | {"AUTHOR": "Grace Hopper <grace@example.com>"}
-    said = deployment.refused("repro", "train", "configs/experiment.yaml", env=env)
-    assert f"but {MEMBER!r} is logged in" in said
-
-
-ASK = """
-import sys, urllib.request, urllib.error
-asked = urllib.request.Request(sys.argv[1] + "/api/2.0/mlflow/experiments/search?max_results=1")
-for header in sys.argv[2:]:
-    asked.add_header(*header.split("=", 1))
-try:
-    print(urllib.request.urlopen(asked, timeout=60).status)
-except urllib.error.HTTPError as error:
-    print(error.code)
-"""
-
-
 def test_nobody_without_a_login_nor_under_another_name_of_the_server_is_answered(deployment: Deployment) -> None:
-    def answer(*headers: str) -> str:
-        return deployment.done("python", "-c", ASK, deployment.url, *headers).strip()
-
-    def basic(user: str, password: str) -> str:
-        return "Authorization=Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-    right = basic("admin", deployment.secrets()["SERVER_ADMIN_PASSWORD"])
-    assert answer(right) == "200"
-    assert answer() == "401"
-    assert answer(basic("admin", "wrong-wrong-wrong")) == "401"
-    assert answer(basic("admin", "")) == "401"
-    assert answer(right, "Host=mlflow.attacker.example") == "403"
-    said = deployment.refused(
-        *("repro", "train", "configs/experiment.yaml"),
-        env=deployment.login("admin", "wrong-wrong-wrong") | {"AUTHOR": ADA},
-    )
-    assert "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+    runs, admin = "/api/2.0/mlflow/experiments/search?max_results=1", deployment.admin()
+    assert deployment.request(runs, login=admin).status == 200
+    assert deployment.request(runs).status == 401
+    assert deployment.request(runs, login=("admin", "wrong-wrong-wrong")).status == 401
+    assert deployment.request(runs, login=("admin", "")).status == 401
+    assert deployment.request(runs, login=admin, host="mlflow.attacker.example").status == 403
+    assert deployment.request("/api/2.0/mlflow-artifacts/artifacts/1/x", login=None).status == 401
 
 
 KNOCK = """
@@ -350,7 +340,8 @@ from botocore.config import Config
 right = os.environ["AWS_SECRET_ACCESS_KEY"]
 for config, secret in ((Config(), right), (Config(), "wrong"), (Config(signature_version=UNSIGNED), right)):
     address = os.environ["MLFLOW_S3_ENDPOINT_URL"]
-    store = boto3.client("s3", endpoint_url=address, aws_secret_access_key=secret, config=config)
+    store = boto3.client("s3", endpoint_url=address, config=config, aws_secret_access_key=secret,
+                         aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
     for ask in (store.list_buckets, lambda: store.list_objects_v2(Bucket="mlflow")):
         try:
             print(ask()["ResponseMetadata"]["HTTPStatusCode"])
@@ -381,14 +372,14 @@ def test_the_store_refuses_a_wrong_secret_and_the_database_a_wrong_password(depl
 def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_backup(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    before = deployment.asked(EVERYTHING)
+    before, old = deployment.everything(), deployment.secrets()
     assert before
     deployment.done("repro", "server", "down")
     assert deployment.containers() == []
     assert "it does not run" in deployment.refused("repro", "server", "backup", tmp_path / "none")
     assert not (tmp_path / "none").exists()
-    deployment.done("repro", "server")
-    assert deployment.asked(EVERYTHING) == before
+    deployment.done("repro", "server", "up")
+    assert deployment.secrets() == old
 
     kept = tmp_path / "backups" / "monday"
     deployment.done("repro", "server", "backup", kept)
@@ -397,12 +388,12 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     assert "is there already" in deployment.refused("repro", "server", "backup", kept)
 
     # The machine burns down: volumes and secrets are gone.
-    old = deployment.secrets()
     deployment.compose("down", "--volumes", "--timeout=1")
     (deployment.path / ".env").unlink()
     deployment.done("repro", "server")
     assert not set(old.values()) & set(deployment.secrets().values())
-    deployment.asked('client.create_experiment("begun on the new server"); print(0)')
+    admin, mine = deployment.admin(), "begun on the new server"
+    assert deployment.request("/api/2.0/mlflow/experiments/create", login=admin, body={"name": mine}).status == 200
 
     broken = Path(copytree(kept, tmp_path / "broken"))
     with (broken / "files.tar").open("r+b") as file:
@@ -411,17 +402,14 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     assert "files.tar in" in deployment.refused("repro", "server", "restore", broken, "--replace")
     assert "is no backup" in deployment.refused("repro", "server", "restore", tmp_path, "--replace")
     assert "holds something already" in deployment.refused("repro", "server", "restore", kept)
-    found = "print(json.dumps([each.name for each in client.search_experiments()]))"
-    assert deployment.asked(found) == ["begun on the new server", "Default"]
+    find = "/api/2.0/mlflow/experiments/search?max_results=9"
+    assert mine in deployment.request(find, login=admin).body
 
     deployment.done("repro", "server", "restore", kept, "--replace")
-    assert deployment.asked(EVERYTHING) == before
-    assert "begun on the new server" not in deployment.asked(found)
-    # Everyone's login came back; the admin's is the new server's.
-    member = deployment.login(MEMBER, PASSWORD)
-    assert deployment.asked(EVERYTHING, **member) == before
-    said = deployment.done("repro", "audit", env=member)
-    assert "2" in said
+    # The members' logins came back with everything else; the admin's is the new server's.
+    assert deployment.everything() == before
+    known = deployment.request(find, login=admin)
+    assert known.status == 200 and mine not in known.body and "penguin-classifier" in known.body
 
 
 def test_without_compose_there_is_one_clear_line_and_no_env(project: Path, run_in, tmp_path: Path) -> None:
