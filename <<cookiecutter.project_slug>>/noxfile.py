@@ -108,7 +108,7 @@ def ui(session: nox.Session) -> None:
 def server(session: nox.Session) -> None:
     """Bring the team's tracking server up: nox -s server [-- down | backup DIR | restore DIR [--replace] | --embedded]
 
-    With --embedded it runs without containers, for one machine, in the foreground: nox -s server -- --embedded --port 5001
+    With --embedded it runs without containers, for one machine: nox -s server -- --embedded --port 5001
     """
     embedded = "--embedded" in session.posargs
     install(session, "requirements-server.txt" if embedded else "requirements.txt")
