@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, image, tests, lint, lock, dev, ui. `nox -l` lists them."""
+"""Every task by its name: nox -s train, image, tests, lint, lock, dev, ui, server. `nox -l` lists them."""
 
 import sys
 import webbrowser
@@ -102,3 +102,14 @@ def ui(session: nox.Session) -> None:
         # In the environment, not among the arguments: nox prints those, and a database's address may hold a password.
         env = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         session.run("mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *session.posargs, env=env)
+
+
+@nox.session(python=PYTHON)
+def server(session: nox.Session) -> None:
+    """Bring the team's tracking server up: nox -s server [-- down | backup DIR | restore DIR [--replace] | --embedded]
+
+    With --embedded it runs without containers, for one machine: nox -s server -- --embedded --port 5001
+    """
+    embedded = "--embedded" in session.posargs
+    install(session, "requirements-server.txt" if embedded else "requirements.txt")
+    session.run("repro", "serve" if embedded else "server", *session.posargs)

@@ -41,7 +41,7 @@ def build(engine: Engine, *, snapshot: bool = False, base: str | None = None) ->
                 (context / image.PATCH).write_bytes(state.patch)
             arguments = _arguments(state, (context / LOCK).read_bytes()) | ({"BASE": base} if base else {})
             options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-            engine.do("build", f"--tag={name}", *options, str(context))
+            engine.do("build", "--target=train", f"--tag={name}", *options, str(context))
         found = _id(engine, name, state.commit)
         if found is None:
             problem = f"the image {name} does not carry the label {_COMMIT_LABEL} with the commit"

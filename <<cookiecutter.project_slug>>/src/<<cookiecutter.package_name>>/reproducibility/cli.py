@@ -1,4 +1,4 @@
-"""The command `repro`: train, validate, image. Imports lazily, so that help is there at once."""
+"""The command `repro`: train, validate, image, server. Imports lazily, so that help is there at once."""
 
 import argparse
 import sys
@@ -54,6 +54,21 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--host", default="127.0.0.1", help="where it listens; only this machine by default")
     command.add_argument("--port", type=int, default=5000)
     command.set_defaults(run=_serve)
+
+    command = commands.add_parser("server", help="bring the team's tracking server up, take it down, back it up")
+    command.set_defaults(run=_server_up)
+    actions = command.add_subparsers(metavar="ACTION")
+    action = actions.add_parser("up", help="build and start it, and wait until it answers; this is the default")
+    action.set_defaults(run=_server_up)
+    action = actions.add_parser("down", help="stop it; what it holds stays")
+    action.set_defaults(run=_server_down)
+    action = actions.add_parser("backup", help="save its database and files into a new folder")
+    action.add_argument("folder", metavar="DIR")
+    action.set_defaults(run=_server_backup)
+    action = actions.add_parser("restore", help="make the running server hold what a backup does")
+    action.add_argument("folder", metavar="DIR")
+    action.add_argument("--replace", action="store_true", help="also if it holds something, which is then gone")
+    action.set_defaults(run=_server_restore)
 
     arguments = parser.parse_args(argv)
     try:
@@ -120,3 +135,43 @@ def _bake(_: argparse.Namespace) -> None:
     from .project import PROJECT_ROOT
 
     bake(PROJECT_ROOT)
+
+
+def _server_up(_: argparse.Namespace) -> None:
+    from . import deployment
+
+    settings = deployment.up()
+    print(
+        f"The server runs at {settings.url}\n"
+        f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env; the admin gives everyone\n"
+        f"else a login at {settings.url}/signup\n"
+        "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
+        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
+    )
+
+
+def _server_down(_: argparse.Namespace) -> None:
+    from . import deployment
+
+    deployment.down()
+    print("The server is down. What it holds is kept, until `nox -s server` starts it again.")
+
+
+def _server_backup(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from . import backup
+
+    backup.save(Path(arguments.folder))
+    print(f"The server is saved in {arguments.folder}. To bring it back: nox -s server -- restore {arguments.folder}")
+
+
+def _server_restore(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from . import backup
+
+    backup.restore(Path(arguments.folder), replace=arguments.replace)
+    print(
+        "The server holds what the backup does. The admin's password is the one in .env, all others are the backup's."
+    )

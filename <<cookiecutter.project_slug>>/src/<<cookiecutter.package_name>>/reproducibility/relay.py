@@ -1,0 +1,42 @@
+"""The relay: a server's files in an S3 store, passed through the server both ways.
+
+MLflow's own server sends its clients to the store instead, for downloads and for large uploads. In a deployment they
+cannot reach it and hang for minutes; and nobody there asks whether the run that the files belong to has ended.
+"""
+
+from typing import Any
+
+from mlflow.entities import FileInfo
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+
+class Relay(ArtifactRepository):
+    """Files at an ``s3://`` address, without MLflow's ways around the server; the bucket is made if there is none."""
+
+    def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
+        super().__init__(artifact_uri, tracking_uri, registry_uri)
+        self._s3 = S3ArtifactRepository(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+        self.client: Any = self._s3._get_s3_client()  # boto3's, for the store that MLflow's variables name
+        self.bucket, self.prefix = self._s3.parse_s3_compliant_uri(artifact_uri)
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except self.client.exceptions.ClientError as error:
+            # What else there may be against it comes up again when it is used, and is told there.
+            if error.response["Error"]["Code"] == "404":
+                self.client.create_bucket(Bucket=self.bucket)
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        self._s3.log_artifact(local_file, artifact_path)
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        self._s3.log_artifacts(local_dir, artifact_path)
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        return self._s3.list_artifacts(path)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        self._s3.delete_artifacts(artifact_path)
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        self._s3._download_file(remote_file_path, local_path)

@@ -1,0 +1,83 @@
+"""The settings of the server: .env, with its address and its secrets, made once and then the team's to edit."""
+
+import os
+import secrets
+from dataclasses import dataclass
+
+from .project import PROJECT_ROOT
+from .violation import Refused, Violation
+
+PATH = PROJECT_ROOT / ".env"
+_NEW = """\
+# The team's server: made by `nox -s server`, read by compose.yaml. Never commit it.
+
+# Where it answers. 127.0.0.1 is this machine only; for others name an address of this machine, or 0.0.0.0 for all,
+# and add to the hosts by what name they call it. Passwords cross the network: put a proxy with TLS in front.
+SERVER_ADDRESS=127.0.0.1
+SERVER_PORT=5000
+SERVER_ALLOWED_HOSTS=localhost:*,127.0.0.1:*
+
+# The login of the admin, who gives everyone else theirs. This password counts until it is changed on the server.
+SERVER_ADMIN_USERNAME=admin
+SERVER_ADMIN_PASSWORD={admin}
+
+# Between the containers, where nobody ever types them. The database keeps the one it was made with.
+SERVER_DATABASE_PASSWORD={database}
+SERVER_STORAGE_PASSWORD={storage}
+SERVER_SESSION_KEY={session}
+"""
+_KEYS = tuple(line.partition("=")[0] for line in _NEW.splitlines() if "=" in line and not line.startswith("#"))
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where the server answers, and who its admin is."""
+
+    address: str
+    port: str
+    admin: str
+
+    @property
+    def url(self) -> str:
+        """The address of the server for this machine."""
+        host = "127.0.0.1" if self.address == "0.0.0.0" else self.address  # noqa: S104 - compared, not listened on
+        return f"http://{host}:{self.port}"
+
+
+def create_once() -> bool:
+    """Make .env with random secrets, readable by its owner only; return False if there is one, which stays as it is."""
+    names = ("admin", "database", "storage", "session")
+    content = _NEW.format_map({name: secrets.token_urlsafe(24) for name in names})
+    try:
+        descriptor = os.open(PATH, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        fix = "make room, or give yourself permission to write to the project's folder"
+        raise Refused([Violation(".env", f"it cannot be written ({error.strerror})", fix)]) from error
+    return True
+
+
+def read() -> ServerSettings:
+    """Return what .env says; raises Refused when it is not there, or lacks something that compose.yaml needs."""
+    lines = _text().splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    # As compose does it: the environment wins.
+    values = {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+    values |= {name: os.environ[name] for name in _KEYS if name in os.environ}
+    if missing := [name for name in _KEYS if not values.get(name)]:
+        fix = "add them, with long random values for the secrets; or move .env away to have it made anew"
+        raise Refused([Violation(".env", f"{', '.join(missing)} is not set in it", fix)])
+    return ServerSettings(values["SERVER_ADDRESS"], values["SERVER_PORT"], values["SERVER_ADMIN_USERNAME"])
+
+
+def _text() -> str:
+    try:
+        return PATH.read_text("utf-8")
+    except FileNotFoundError:
+        fix = "start one with `nox -s server`, or bring back the .env it was started with"
+        raise Refused([Violation(".env", "it is not there, so no server was started from here", fix)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused([Violation(".env", f"it cannot be read ({error})", "make it a text that you may read")]) from None

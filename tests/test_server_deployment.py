@@ -1,0 +1,481 @@
+"""The team's server as it is deployed: the generated compose.yaml brought up unchanged, attacked, saved and restored.
+
+The engine, Compose, PostgreSQL, the S3 store and MLflow are real. Where no registry can be reached, the images that
+compose.yaml names are made of this machine's own programs. Where Podman has no systemd to check health, a thread does.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+from threading import Event, Thread
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+import stand_in
+import yaml
+from laboratory import Laboratory
+
+# Bringing it up takes longest: one worker does it, for all tests here.
+pytestmark = pytest.mark.xdist_group("server")
+
+HANGING = 300
+ADA, MEMBER, PASSWORD = "Ada Lovelace <ada@example.com>", "ada@example.com", "a difference engine"
+STAND_INS = {"postgres": stand_in.build_postgres, "chrislusf/seaweedfs": stand_in.build_seaweedfs}
+
+
+# {run: what was recorded, and the digest of each of its files}
+EVERYTHING = """
+import hashlib, json, tempfile
+from pathlib import Path
+import mlflow
+known = {}
+client = mlflow.MlflowClient()
+for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
+        files = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+                 for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    known[run.info.run_id] = dict(status=run.info.status, started=run.info.start_time, ended=run.info.end_time,
+                                  tags=run.data.tags, params=run.data.params, metrics=run.data.metrics, files=files)
+print(json.dumps(known))
+"""
+
+
+class Answer(NamedTuple):
+    """A server's answer."""
+
+    status: int
+    body: str
+
+
+class Deployment(Laboratory):
+    """A project whose server runs, or did; what is started in it finds the engine and knows no login."""
+
+    def __init__(
+        self, run_in: Callable[..., CompletedProcess[str]], path: Path, engine: str, env: dict[str, str]
+    ) -> None:
+        super().__init__(run_in, path)
+        self.engine = engine
+        self.env = env
+        self.name = env["COMPOSE_PROJECT_NAME"]
+        self.url = f"http://127.0.0.1:{env['SERVER_PORT']}"
+
+    def run(self, *argv: str | Path, **options) -> CompletedProcess[str]:
+        options = {"timeout": HANGING} | options
+        return super().run(*argv, **(options | {"env": self.env | options.get("env", {})}))
+
+    def done(self, *argv: str | Path, **options) -> str:
+        """Run a command that has to succeed; return what it printed."""
+        done = self.run(*argv, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refused(self, *argv: str | Path, **options) -> str:
+        """Run a command that has to be refused without a traceback; return what it said, in one line."""
+        done = self.run(*argv, **options)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return " ".join(done.stderr.split())
+
+    def compose(self, *arguments: str) -> str:
+        return self.done(*compose_program(self.engine), *arguments)
+
+    def containers(self) -> list[str]:
+        project = f"label=com.docker.compose.project={self.name}"
+        return self.done(self.engine, "ps", "--quiet", "--filter", project).split()
+
+    def inspected(self, service: str) -> dict:
+        (container,) = self.done(
+            *(self.engine, "ps", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}"),
+            *("--filter", f"label=com.docker.compose.service={service}"),
+        ).split()
+        return json.loads(self.done(self.engine, "inspect", container))[0]
+
+    def secrets(self) -> dict[str, str]:
+        pairs = (line.partition("=") for line in (self.path / ".env").read_text("utf-8").splitlines())
+        return {name: value for name, _, value in pairs if re.fullmatch(r"SERVER_\w+_(PASSWORD|KEY)", name)}
+
+    def login(self) -> dict[str, str]:
+        """The variables with which a client reaches the server as a member of the team."""
+        login = {"MLFLOW_TRACKING_USERNAME": MEMBER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        return login | {"MLFLOW_TRACKING_URI": self.url}
+
+    def request(
+        self, path: str, *, login: tuple[str, str] | None = None, body: object = None, host: str = ""
+    ) -> Answer:
+        """Ask the server over HTTP, with nothing of MLflow in between; a *body* is sent as JSON."""
+        asked = urllib.request.Request(f"{self.url}{path}", data=body and json.dumps(body).encode())  # noqa: S310
+        asked.add_header("Content-Type", "application/json")
+        if login:
+            asked.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+        if host:
+            asked.add_header("Host", host)
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+                return Answer(answer.status, answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, error.read().decode())
+
+    def admin(self) -> tuple[str, str]:
+        return "admin", self.secrets()["SERVER_ADMIN_PASSWORD"]
+
+    def everything(self) -> dict[str, dict]:
+        """What the server knows, as a plain MLflow client of a member sees it, which knows nothing of the project."""
+        done = self.run("python", "-c", EVERYTHING, env=self.login())
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+
+def compose_program(engine: str) -> list[str]:
+    """Return Compose as a user of this machine types it."""
+    wanted = ([engine, "compose"], ["docker-compose"], ["podman", "compose"])
+    for command in wanted:
+        if shutil.which(command[0]):
+            if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
+                return command
+    pytest.skip("no Compose: neither docker compose, docker-compose nor podman compose answers")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def engine() -> str:
+    wanted = os.environ.get("CONTAINER_ENGINE")
+    for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
+        if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
+            return program
+    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
+
+
+@pytest.fixture(scope="module")
+def socket_env(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What Compose has to know to find the engine: nothing for Docker, a socket for Podman, served here if need be."""
+    if Path(engine).name != "podman" or "DOCKER_HOST" in os.environ:
+        yield {}
+        return
+    if not (shutil.which("iptables") or shutil.which("nft")):
+        pytest.skip("podman cannot make networks here: neither iptables nor nft is installed")
+    address = f"unix://{tmp_path_factory.mktemp('podman')}/podman.sock"
+    serving = subprocess.Popen([engine, "system", "service", "--time=0", address], stderr=subprocess.DEVNULL)
+    yield {"DOCKER_HOST": address}
+    serving.terminate()
+    serving.wait()
+
+
+@pytest.fixture(scope="module")
+def images(engine: str, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The images that compose.yaml names: pulled; else made here, and taken away again: they are not what they say."""
+    services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"].values()
+    made = []
+    for image in [service["image"] for service in services if "build" not in service]:
+        if not any(
+            subprocess.run([engine, *command, image], capture_output=True, check=False).returncode == 0
+            for command in (["image", "inspect"], ["pull"])
+        ):
+            make = next(make for name, make in STAND_INS.items() if f"/{name}:" in image)
+            if missing := make(engine, image, tmp_path_factory.mktemp("image")):
+                pytest.skip(f"{image} cannot be pulled, and made neither: this machine lacks {missing}")
+            made.append(image)
+    yield
+    for image in made:
+        subprocess.run([engine, "rmi", "--force", image], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    engine: str,
+    socket_env: dict[str, str],
+    images: None,
+    project: Path,
+    run_in: Callable[..., CompletedProcess[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployment]:
+    """A new project whose server was brought up as its README says. The tests go on with it one after the other."""
+    path = Path(copytree(project, tmp_path_factory.mktemp("deployed") / project.name, symlinks=True))
+    env = socket_env | {"SERVER_PORT": str(free_port()), "COMPOSE_PROJECT_NAME": f"server-{uuid4().hex[:8]}"}
+    deployed = Deployment(run_in, path, engine, env)
+    compose_program(engine)
+    with ExitStack() as after:
+        after.callback(deployed.run, *compose_program(engine), "down", "--volumes", "--timeout=1")
+        over = Event()
+        after.callback(over.set)
+        if Path(engine).name == "podman":
+            Thread(target=check_health, args=(deployed, over), daemon=True).start()
+        (path / "said.txt").write_text(deployed.done("nox", "-s", "server", timeout=900), "utf-8")
+        yield deployed
+
+
+def check_health(deployed: Deployment, over: Event) -> None:
+    """What systemd's timers do for Podman, where there is systemd."""
+    while not over.wait(1):
+        for container in deployed.run(deployed.engine, "ps", "--quiet").stdout.split():
+            deployed.run(deployed.engine, "healthcheck", "run", container)
+
+
+def test_one_command_brings_it_up_and_says_what_to_do_next(deployment: Deployment) -> None:
+    said = (deployment.path / "said.txt").read_text("utf-8")
+    assert f"The server runs at {deployment.url}" in said
+    assert f"{deployment.url}/signup" in said and "SERVER_ADMIN_PASSWORD" in said
+    secrets = deployment.secrets()
+    assert len(secrets) == 4 and len(set(secrets.values())) == 4
+    assert all(len(secret) >= 32 for secret in secrets.values())
+    assert not any(secret in said for secret in secrets.values())
+
+
+def test_the_secrets_are_nowhere_but_in_the_file_of_their_owner(deployment: Deployment) -> None:
+    if os.name != "nt":
+        assert (deployment.path / ".env").stat().st_mode & 0o777 == 0o600
+    (deployment.path / "said.txt").unlink(missing_ok=True)
+    assert deployment.git("status", "--porcelain", "--untracked-files=all") == ""
+    assert ".env" not in deployment.git("ls-files").split()
+    image = deployment.inspected("server")["Image"]
+    inside = deployment.done(deployment.engine, "run", "--rm", "--network=none", "--entrypoint=env", image)
+    history = deployment.done(deployment.engine, "history", "--no-trunc", image)
+    find = ("--entrypoint=grep", image, "-rlF", "-e")
+    for secret in deployment.secrets().values():
+        assert secret not in inside + history
+        found = deployment.run(deployment.engine, "run", "--rm", "--network=none", *find, secret, "/app", "/tmp")
+        assert found.returncode == 1, found.stdout
+    files = deployment.done(deployment.engine, "run", "--rm", "--network=none", "--entrypoint=ls", image, "-A", "/app")
+    assert not {".env", "compose.yaml", ".git"} & set(files.split())
+
+
+@pytest.mark.parametrize("service", ["server", "database", "storage"])
+def test_a_container_may_do_no_more_than_it_has_to(service: str, deployment: Deployment) -> None:
+    status = deployment.compose("exec", "-T", service, "cat", "/proc/1/status")
+    told = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    assert (int(told["CapEff"], 16), int(told["CapBnd"], 16), told["NoNewPrivs"]) == (0, 0, "1")
+    assert service == "storage" or told["Uid"].split()[0] != "0"
+    found = deployment.inspected(service)
+    assert found["HostConfig"]["ReadonlyRootfs"] == (service != "database")
+    assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    published = [each for every in (found["NetworkSettings"]["Ports"] or {}).values() for each in every or []]
+    here = [{"HostIp": "127.0.0.1", "HostPort": deployment.env["SERVER_PORT"]}]
+    assert published == (here if service == "server" else [])
+
+
+def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(deployment: Deployment) -> None:
+    user = {"username": MEMBER, "password": PASSWORD}
+    assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
+    # The admin makes the experiment that everyone logs to.
+    experiment = {"name": "penguin-classifier"}
+    made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
+    assert made.status == 200
+    env = deployment.login() | {"AUTHOR": ADA}
+    done = deployment.run("repro", "train", "configs/experiment.yaml", env=env)
+    assert re.search(r"\n(\d+) of \1 checks hold", done.stdout), done.stdout + done.stderr
+    assert f"Recorded in {deployment.url}/#/experiments/" in done.stdout
+    assert "WARNING" not in done.stderr
+    (run,) = deployment.everything().values()
+    assert run["status"] == "FINISHED" and len(run["metrics"]) >= 6 and len(run["params"]) >= 8
+    assert {"reproducibility/manifest.json", "confusion_matrix.png"} <= run["files"].keys()
+    # MLflow's own way would be by the store's address, which nobody can reach here.
+    told = json.loads(deployment.request("/api/3.0/mlflow/server-info").body)
+    assert (told["multipart_downloads_enabled"], told["multipart_uploads_enabled"]) == (False, False)
+
+
+def test_nobody_without_a_login_nor_under_another_name_of_the_server_is_answered(deployment: Deployment) -> None:
+    runs, admin = "/api/2.0/mlflow/experiments/search?max_results=1", deployment.admin()
+    assert deployment.request(runs, login=admin).status == 200
+    assert deployment.request(runs).status == 401
+    assert deployment.request(runs, login=("admin", "wrong-wrong-wrong")).status == 401
+    assert deployment.request(runs, login=("admin", "")).status == 401
+    assert deployment.request(runs, login=admin, host="mlflow.attacker.example").status == 403
+    assert deployment.request("/api/2.0/mlflow-artifacts/artifacts/1/x", login=None).status == 401
+
+
+KNOCK = """
+import socket, sys
+for place in sys.argv[1:]:
+    host, port = place.split(":")
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        print(place)
+    except OSError:
+        pass
+"""
+
+
+def test_the_database_and_the_store_answer_nobody_but_the_server(deployment: Deployment) -> None:
+    addresses = {
+        service: next(
+            network["IPAddress"]
+            for name, network in deployment.inspected(service)["NetworkSettings"]["Networks"].items()
+            if name.endswith("_inside")
+        )
+        for service in ("database", "storage")
+    }
+    doors = [f"{addresses['database']}:5432", f"{addresses['storage']}:8333"]
+    named = ["database:5432", "storage:8333"]
+    image = deployment.inspected("server")["Image"]
+    knock = ("--entrypoint=python", image, "-c", KNOCK, *doors, *named)
+    outside = f"--network={deployment.name}_outside"
+    assert deployment.done(deployment.engine, "run", "--rm", outside, *knock).split() == []
+    from_server = ("exec", "-T", "server", "python", "-c", KNOCK)
+    assert deployment.compose(*from_server, *doors, *named).split() == [*doors, *named]
+    # What the store has beside the door that checks signatures is shut even there.
+    assert deployment.compose(*from_server, *(f"storage:{port}" for port in (9333, 8888, 8080, 18888))).split() == []
+
+
+STORE = """
+import boto3, os
+from botocore import UNSIGNED
+from botocore.config import Config
+right = os.environ["AWS_SECRET_ACCESS_KEY"]
+for config, secret in ((Config(), right), (Config(), "wrong"), (Config(signature_version=UNSIGNED), right)):
+    address = os.environ["MLFLOW_S3_ENDPOINT_URL"]
+    store = boto3.client("s3", endpoint_url=address, config=config, aws_secret_access_key=secret,
+                         aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
+    try:
+        print(store.list_buckets()["ResponseMetadata"]["HTTPStatusCode"])
+    except store.exceptions.ClientError as error:
+        print(error.response["Error"]["Code"])
+"""
+
+
+def test_the_store_refuses_a_wrong_secret_and_the_database_a_wrong_password(deployment: Deployment) -> None:
+    answers = deployment.compose("exec", "-T", "server", "python", "-c", STORE).split()
+    assert answers == ["200", "SignatureDoesNotMatch", "AccessDenied"]
+    connect = "import psycopg; psycopg.connect('postgresql://mlflow@database/mlflow')"
+    deployment.compose("exec", "-T", "server", "python", "-c", connect)
+    wrong = [
+        *compose_program(deployment.engine),
+        "exec",
+        "-T",
+        "--env=PGPASSWORD=wrong",
+        "server",
+        "python",
+        "-c",
+        connect,
+    ]
+    said = deployment.run(*wrong)
+    assert said.returncode == 1 and "password authentication failed" in said.stdout + said.stderr
+
+
+# The names of all files in the store, after one was added if a name for it is given.
+FILES = """
+import os, sys
+import mlflow
+from penguin_classifier.reproducibility.relay import Relay
+store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
+for name in sys.argv[1:]:
+    store.client.put_object(Bucket=store.bucket, Key=name, Body=b"new")
+print(*sorted(each["Key"] for each in store.client.list_objects_v2(Bucket=store.bucket).get("Contents", [])))
+"""
+
+
+def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_backup(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    before, old = deployment.everything(), deployment.secrets()
+    assert before
+    deployment.done("repro", "server", "down")
+    assert deployment.containers() == []
+    assert "it does not run" in deployment.refused("repro", "server", "backup", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    deployment.done("repro", "server", "up")
+    assert deployment.secrets() == old
+
+    kept = tmp_path / "backups" / "monday"
+    deployment.done("repro", "server", "backup", kept)
+    assert sorted(path.name for path in kept.iterdir()) == ["database.dump", "files.tar", "manifest.json"]
+    assert [path.name for path in kept.parent.iterdir()] == ["monday"]
+    assert "is there already" in deployment.refused("repro", "server", "backup", kept)
+
+    # The machine burns down: volumes and secrets are gone.
+    deployment.compose("down", "--volumes", "--timeout=1")
+    (deployment.path / ".env").unlink()
+    deployment.done("repro", "server")
+    assert not set(old.values()) & set(deployment.secrets().values())
+    admin, mine = deployment.admin(), "begun on the new server"
+    assert deployment.request("/api/2.0/mlflow/experiments/create", login=admin, body={"name": mine}).status == 200
+
+    files = ("exec", "-T", "server", "python", "-c", FILES)
+    assert deployment.compose(*files, "1/new").split() == ["1/new"]
+
+    broken = Path(copytree(kept, tmp_path / "broken"))
+    with (broken / "files.tar").open("r+b") as file:
+        file.seek(600)
+        file.write(b"?")
+    assert "files.tar in" in deployment.refused("repro", "server", "restore", broken, "--replace")
+    assert "is no backup" in deployment.refused("repro", "server", "restore", tmp_path, "--replace")
+    assert "holds something already" in deployment.refused("repro", "server", "restore", kept)
+    find = "/api/2.0/mlflow/experiments/search?max_results=9"
+    assert mine in deployment.request(find, login=admin).body
+
+    deployment.done("repro", "server", "restore", kept, "--replace")
+    # The members' logins came back with everything else; the admin's is the new server's.
+    assert deployment.everything() == before
+    with tarfile.open(kept / "files.tar") as archive:
+        assert deployment.compose(*files).split() == sorted(archive.getnames())
+    known = deployment.request(find, login=admin)
+    assert known.status == 200 and mine not in known.body and "penguin-classifier" in known.body
+
+
+def test_without_compose_there_is_one_clear_line_and_no_env(project: Path, run_in, tmp_path: Path) -> None:
+    (tmp_path / "git").symlink_to(shutil.which("git"))
+    repro = run_in(project, sys.executable, "-c", "import shutil; print(shutil.which('repro'))").stdout.strip()
+    done = run_in(project, repro, "server", env={"PATH": str(tmp_path)})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "neither docker compose, docker-compose nor podman compose answers" in done.stderr
+    assert "nox -s server -- --embedded" in " ".join(done.stderr.split())
+    assert not (project / ".env").exists()
+
+
+def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path, run_in, tmp_path: Path) -> None:
+    for action in (["down"], ["backup", tmp_path / "new"]):
+        done = run_in(fresh_project, "repro", "server", *action)
+        assert done.returncode == 2 and ".env: it is not there, so no server was started from here" in done.stderr
+    mine = b"SERVER_PORT=5001\nSERVER_ADDRESS=10.0.0.1\n# SERVER_ADMIN_PASSWORD=no\nTOKEN=1\n"
+    (fresh_project / ".env").write_bytes(mine)
+    done = run_in(fresh_project, "repro", "server", "down")
+    assert done.returncode == 2
+    assert "SERVER_ALLOWED_HOSTS, SERVER_ADMIN_USERNAME, SERVER_ADMIN_PASSWORD, SERVER_DATABASE_PASSWORD" in done.stderr
+    assert "SERVER_PORT" not in done.stderr
+    assert (fresh_project / ".env").read_bytes() == mine
+
+
+def test_without_containers_the_same_command_serves_what_is_embedded(fresh_project: Path, run_in) -> None:
+    done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=HANGING)
+    assert done.returncode != 0
+    assert "127.0.0.1:70000: nothing can be served there" in done.stderr
+
+
+def test_the_compose_file_is_valid_pinned_and_wants_its_secrets(project: Path, run_in, tmp_path: Path) -> None:
+    described = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))
+    for service in described["services"].values():
+        assert "build" in service or re.search(r":\d+\.\d+$", service["image"])
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("check-jsonschema"),
+            "--builtin-schema=vendor.compose-spec",
+            project / "compose.yaml",
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    program = compose_program(shutil.which("docker") or "docker")
+    without = run_in(project, *program, "config", "-q")
+    assert without.returncode != 0 and re.search(r"SERVER_\w+ is missing a value: see .env", without.stderr)
+    names = ("ADMIN_PASSWORD", "SESSION_KEY", "DATABASE_PASSWORD", "STORAGE_PASSWORD", "ALLOWED_HOSTS")
+    done = run_in(project, *program, "config", "-q", env={f"SERVER_{name}": "x" for name in names})
+    assert done.returncode == 0, done.stderr
