@@ -56,6 +56,7 @@ src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/image.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/judgement.py
+src/penguin_classifier/reproducibility/metric_history.py
 src/penguin_classifier/reproducibility/place.py
 src/penguin_classifier/reproducibility/policy.py
 src/penguin_classifier/reproducibility/process.py
