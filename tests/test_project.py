@@ -35,12 +35,17 @@ src/penguin_classifier/reproducibility/audit.py
 src/penguin_classifier/reproducibility/audit_report.py
 src/penguin_classifier/reproducibility/blob.py
 src/penguin_classifier/reproducibility/build.py
+src/penguin_classifier/reproducibility/cause.py
 src/penguin_classifier/reproducibility/cli.py
+src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
 src/penguin_classifier/reproducibility/config_file.py
 src/penguin_classifier/reproducibility/container.py
 src/penguin_classifier/reproducibility/context.py
 src/penguin_classifier/reproducibility/data_version.py
+src/penguin_classifier/reproducibility/diff.py
+src/penguin_classifier/reproducibility/difference.py
+src/penguin_classifier/reproducibility/difference_table.py
 src/penguin_classifier/reproducibility/digest.py
 src/penguin_classifier/reproducibility/engine.py
 src/penguin_classifier/reproducibility/environment.py
@@ -56,6 +61,7 @@ src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/image.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/judgement.py
+src/penguin_classifier/reproducibility/metric_difference.py
 src/penguin_classifier/reproducibility/metric_history.py
 src/penguin_classifier/reproducibility/place.py
 src/penguin_classifier/reproducibility/policy.py
@@ -72,6 +78,7 @@ src/penguin_classifier/reproducibility/source.py
 src/penguin_classifier/reproducibility/stat_cache.py
 src/penguin_classifier/reproducibility/store.py
 src/penguin_classifier/reproducibility/strict_yaml.py
+src/penguin_classifier/reproducibility/testimony.py
 src/penguin_classifier/reproducibility/tracking.py
 src/penguin_classifier/reproducibility/url.py
 src/penguin_classifier/reproducibility/validation.py
