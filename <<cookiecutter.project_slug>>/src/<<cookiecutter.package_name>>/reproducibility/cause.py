@@ -1,4 +1,4 @@
-"""A cause: one thing that was not the same when two runs started, or that nobody can tell of them; in order of weight."""
+"""A cause: one thing that was not the same when two runs started, or that nobody can tell; in order of weight."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -144,7 +144,7 @@ def _surroundings(a: Testimony, b: Testimony) -> Iterator[Finding]:
         yield from _compared("interpreter", old, new, ("implementation", "python"))
         yield from _compared("machine", old, new, _MACHINE)
         yield from _compared("seed", old, new, ("hash_seed",))
-        yield from _compared("seed", *((side.manifest.get("seeding") or {} for side in (a, b))), ("libraries",))
+        yield from _compared("seed", *(side.manifest.get("seeding") or {} for side in (a, b)), ("libraries",))
     yield from _compared("image", a.tags, b.tags, ("image",))
     yield from _compared("seed", a.params, b.params, ("seed",))
 

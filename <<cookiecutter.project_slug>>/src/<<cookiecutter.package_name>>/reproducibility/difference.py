@@ -16,7 +16,9 @@ from .testimony import Testimony, leaves
 from .violation import Refused
 
 # What no training reads: words, tests, checks and tools.
-_BESIDE = re.compile(r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|\.\w+|requirements-\w+\.txt")
+_BESIDE = re.compile(
+    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|\.\w+|requirements-\w+\.txt"
+)
 CompareCode = Callable[[Code, Code], CodeDifference]
 
 
@@ -84,7 +86,7 @@ def difference(
     code = _code(a, b, found, compare_code)
     untold = {finding.kind for finding in found if isinstance(finding, Untold)}
     remarks = [*_remarks(a, b)]
-    for file in sorted(code.files, key=lambda file: not file.path.startswith("src/")):
+    for file in sorted(code.files, key=lambda file: not file.path.startswith(("src/", "scripts/"))):
         if _is_told(file, a, b, untold):
             remarks.append(Remark(file.path, *_lines(file)))
         else:

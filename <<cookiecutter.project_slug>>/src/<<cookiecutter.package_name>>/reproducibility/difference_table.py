@@ -29,8 +29,8 @@ def as_json(found: Difference) -> dict[str, Any]:
     """Return the difference as plain data, whose keys do not change; what is no finite number is None."""
     return {
         "verdict": found.verdict,
-        "a": _run(found.a),
-        "b": _run(found.b),
+        "a": describe(found.a),
+        "b": describe(found.b),
         "causes": [vars(cause) for cause in found.causes],
         "untold": [vars(untold) for untold in found.untold],
         "results": [vars(result) for result in found.results],
@@ -41,7 +41,8 @@ def as_json(found: Difference) -> dict[str, Any]:
     }
 
 
-def _run(testimony: Testimony) -> dict[str, Any]:
+def describe(testimony: Testimony) -> dict[str, Any]:
+    """Return what a run is called, and when and how it ran, as plain data."""
     run = testimony.recorded.run
     return {
         "run_id": run.info.run_id,
@@ -113,7 +114,7 @@ def delta(metric: MetricDifference) -> str:
 
 def heading(testimony: Testimony) -> str:
     """Name a run: id, name, experiment, how it ended, when it began."""
-    run = _run(testimony)
+    run = describe(testimony)
     named = f"{one_line(run['name'] or '')}, " if run["name"] else ""
     return f"{run['run_id']}  {named}{one_line(testimony.recorded.experiment)}, {run['status']}, {run['started']}"
 

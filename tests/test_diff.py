@@ -1,0 +1,305 @@
+"""`repro diff`: of two real runs exactly what was changed between them is named, and nothing else."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+
+import pytest
+from laboratory import Laboratory
+
+# Records one run for each name it is given; what it does on the way is in the name.
+RECORD = """
+import os, sys
+from PACKAGE.reproducibility import Config, Section, load, tracked_run
+
+class Model(Section):
+    depth: int | float | str | None
+    name: str
+
+class Data(Section):
+    path: str
+
+class LabConfig(Config):
+    experiment_name: str
+    seed: int
+    data: Data
+    model: Model
+
+FACTOR = 1.0
+for name in sys.argv[1:]:
+    config = load("configs/lab.yaml", LabConfig, [name[4:]] if name.startswith("set ") else [])
+    try:
+        with tracked_run(config, run_name=name) as run:
+            import mlflow
+            from mlflow.entities import Metric
+            noise = 1e-12 if "noisy" in name else 0.0
+            steps = 5 if "short" in name else 20
+            history = [("loss", FACTOR / (1 + step) + noise * (step > 7), step) for step in range(steps)]
+            history += [("constant", 3.0, 0), ("undefined", float("nan"), 0)]
+            metrics = [Metric(key, value, 1_700_000_000_000 + step, step) for key, value, step in history]
+            mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics)
+            if "learned" in name:
+                mlflow.log_param("learned", name)
+            if "raise" in name:
+                raise ValueError("nothing learned")
+            if "killed" in name:
+                os._exit(0)
+    except ValueError:
+        pass
+"""
+# Runs that nobody tracked: without any tag, with the name of a commit that is an option, and with texts that bite.
+BARE = """
+import sys
+from PACKAGE.reproducibility.store import connect
+client = connect()
+experiment = client.create_experiment("elsewhere", artifact_location=sys.argv[1])
+for name, depth, tags in (
+    ("bare", "5", {}), ("bare too", "5", {}), ("bare deeper", "6", {}), ("an option", "5", {"git_commit": "--output=x"})
+):
+    run = client.create_run(experiment, run_name=name, tags=tags)
+    client.log_param(run.info.run_id, "model.depth", depth)
+    client.log_metric(run.info.run_id, "loss", 1.0, step=0)
+    client.set_terminated(run.info.run_id)
+"""
+# The command itself, once for each pair, in one process: importing MLflow takes longer than comparing.
+DIFF = """
+import contextlib, io, json, sys
+from PACKAGE.reproducibility.cli import main
+said = {}
+for name, pair in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            main(["diff", *pair, "--json"])
+        except SystemExit as end:
+            said[name] = [end.code, output.getvalue()]
+print(json.dumps(said))
+"""
+LAB = """\
+experiment_name: laboratory
+seed: 1
+data:
+  path: data/penguins.csv
+model:
+  depth: 5
+  name: forest
+"""
+CHANGES = (
+    "model.depth=6",
+    "model.depth=5.0",
+    'model.depth="5"',
+    "model.depth=null",
+    "seed=2",
+    "experiment_name=others",
+)
+PIN = "tinydist==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
+
+
+def package(folder: Path, version: str) -> Path:
+    """A folder of packages in which tinydist is installed, as far as its description goes."""
+    description = folder / f"tinydist-{version}" / f"tinydist-{version}.dist-info" / "METADATA"
+    description.parent.mkdir(parents=True)
+    description.write_text(f"Metadata-Version: 2.1\nName: tinydist\nVersion: {version}\n")
+    return description.parents[1]
+
+
+def make(laboratory: Laboratory, aside: Path) -> None:
+    """Record all runs, changing one thing at a time and putting it back."""
+
+    def keep() -> None:
+        """Go back to the first commit, and keep the one that is left on a branch."""
+        git("branch", f"kept-{git('rev-parse', '--short', 'HEAD')}")
+        git("reset", "--quiet", "--hard", first)
+
+    def record(*names: str, packages: Path, script: str = "scripts/record.py") -> None:
+        path = os.pathsep.join([str(laboratory.path / "src"), str(packages)])
+        done = laboratory.run("python", script, *names, env={"PYTHONPATH": path})
+        assert "Traceback" not in done.stderr, done.stderr
+
+    git = laboratory.git
+    one, two = package(aside, "1.0"), package(aside, "2.0")
+    laboratory.write("scripts/record.py", RECORD)
+    laboratory.write("configs/lab.yaml", LAB)
+    lock = laboratory.write("requirements.txt", (laboratory.path / "requirements.txt").read_text() + PIN)
+    first = laboratory.commit()
+    remote = aside / "remote.git"
+    git("clone", "--quiet", "--bare", ".", str(remote))
+    git("remote", "add", "origin", remote.as_uri())
+
+    record("base", "again", "noisy", "short raise", "learned", "learned otherwise", "a tag edited", packages=one)
+    record(
+        "an artifact edited", "a lock edited", "a manifest edited", "a config removed", "a digest edited", packages=one
+    )
+    record(*(f"set {change}" for change in CHANGES), packages=one)
+    record("killed short", packages=one)
+
+    laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
+    laboratory.edit("README.md", "Every training run", "Each training run")
+    laboratory.commit()
+    record("config committed", packages=one)
+    keep()
+
+    laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 5 # deep")
+    laboratory.commit()
+    record("comment committed", packages=one)
+    keep()
+
+    laboratory.write("configs/prices.yaml", "apples: 3\n")
+    record("a file in configs that is no config", packages=one)
+    (laboratory.path / "configs" / "prices.yaml").unlink()
+
+    data = laboratory.path / "data" / "penguins.csv"
+    before = data.read_bytes()
+    data.write_bytes(before[:-2] + b"x" + before[-1:])
+    record("data", packages=one)
+    data.write_bytes(before)
+
+    lock.write_text(lock.read_text().replace("tinydist==1.0", "tinydist==2.0"))
+    record("package", packages=two)
+    laboratory.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
+    record("drift", packages=one)
+    git("checkout", "--quiet", ".")
+
+    laboratory.edit("scripts/record.py", "FACTOR = 1.0", "FACTOR = 2.0")
+    laboratory.write("notes/plan.txt", "try two\n")
+    record("code uncommitted", "code uncommitted again", "a patch corrupted", packages=one)
+    git("add", "--all")
+    git("commit", "--quiet", "--message=Twice as much <b>")
+    record("code committed", packages=one)
+    keep()
+
+    laboratory.write("scripts/other.py", RECORD)
+    laboratory.commit()
+    record("other place", packages=one)
+    record("other script", script="scripts/other.py", packages=one)
+    keep()
+
+    for name, kept in (("commit elsewhere", True), ("commit gone", False)):
+        laboratory.edit("scripts/record.py", "FACTOR = 1.0", f"FACTOR = {3.0 + kept}")
+        laboratory.commit()
+        record(name, f"{name} too", packages=one)
+        if kept:
+            git("push", "--quiet", "origin", "HEAD:refs/heads/elsewhere")
+            git("update-ref", "-d", "refs/remotes/origin/elsewhere")
+        git("reset", "--quiet", "--hard", first)
+    git("reflog", "expire", "--expire=now", "--all")
+    git("gc", "--quiet", "--prune=now")
+
+    done = laboratory.python(BARE, (laboratory.path / "mlartifacts").as_uri())
+    assert done.returncode == 0, done.stderr
+    alter(laboratory)
+
+
+def alter(laboratory: Laboratory) -> None:
+    """Change recorded runs behind their backs."""
+    runs = laboratory.runs()
+
+    def edit(run: str, file: str, before: str, after: str) -> None:
+        path = runs[run].evidence / file
+        content = path.read_text("utf-8")
+        assert before in content
+        path.write_text(content.replace(before, after, 1), "utf-8")
+
+    edit("an artifact edited", "config.yaml", "depth: 5", "depth: 9")
+    edit("a lock edited", "requirements.txt", "tinydist==1.0", "tinydist==1.5")
+    edit("a manifest edited", "manifest.json", '"cores":', '"cores": 99, "corez":')
+    edit("a patch corrupted", "uncommitted.patch", "FACTOR = 2.0", "FACTOR = 5.0")
+    (runs["a config removed"].evidence / "config.yaml").unlink()
+    with closing(sqlite3.connect(laboratory.store)) as database:
+        set_tag = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
+        for run, key, value in (
+            ("a tag edited", "git_commit", "f" * 40),
+            ("a digest edited", "manifest_digest", "blake3:" + "0" * 64),
+        ):
+            assert database.execute(set_tag, (value, key, runs[run].id)).rowcount == 1
+        database.commit()
+
+
+SCRIPT = ("code", "scripts/record.py")
+DEPTH = ("config", "model.depth")
+# Two runs, the exit status, the verdict, and every cause in order.
+PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
+    "nothing": ("base", "again", 0, "identical", []),
+    "itself": ("base", "base", 0, "identical", []),
+    "noise": ("base", "noisy", 1, "nondeterminism", []),
+    "a param it logged": ("learned", "learned otherwise", 1, "nondeterminism", []),
+    "code in a commit": ("base", "code committed", 1, "causes", [SCRIPT, ("code", "notes/plan.txt")]),
+    "code in no commit": ("base", "code uncommitted", 1, "causes", [SCRIPT, ("code", "notes/plan.txt")]),
+    "code first uncommitted, then committed": ("code uncommitted", "code committed", 0, "identical", []),
+    "the same changes": ("code uncommitted", "code uncommitted again", 0, "identical", []),
+    "another script": ("other place", "other script", 1, "causes", [("code", "entry point")]),
+    "a value": ("base", "set model.depth=6", 1, "causes", [DEPTH]),
+    "a whole number and a fraction": ("base", "set model.depth=5.0", 1, "causes", [DEPTH]),
+    "a number and text": ("base", 'set model.depth="5"', 1, "causes", [DEPTH]),
+    "a number and nothing": ("base", "set model.depth=null", 1, "causes", [DEPTH]),
+    "a value in a commit": ("base", "config committed", 1, "causes", [DEPTH]),
+    "a comment in the config": ("base", "comment committed", 0, "identical", []),
+    "a YAML file that is no config": (
+        *("base", "a file in configs that is no config"),
+        *(1, "causes", [("code", "configs/prices.yaml")]),
+    ),
+    "the seed": ("base", "set seed=2", 1, "causes", [("seed", "seed")]),
+    "the experiment": ("base", "set experiment_name=others", 0, "identical", []),
+    "a byte of data": ("base", "data", 1, "causes", [("data", ".")]),
+    "a package": ("base", "package", 1, "causes", [("packages", "tinydist")]),
+    "a package that drifted": ("package", "drift", 1, "causes", [("packages", "tinydist")]),
+    "a tag edited": ("base", "a tag edited", 1, "causes", [("record", "tags are the manifest's")]),
+    "a digest edited": ("base", "a digest edited", 1, "causes", [("record", "manifest digest")]),
+    "a config edited": (
+        *("base", "an artifact edited", 1, "causes"),
+        [("record", "config digest"), ("record", "params are the config's")],
+    ),
+    "a config removed": ("base", "a config removed", 1, "causes", [("record", "evidence")]),
+    "a lock edited": ("base", "a lock edited", 1, "causes", [("record", "lock digest")]),
+    "a manifest edited": ("base", "a manifest edited", 1, "causes", [("record", "manifest digest")]),
+    "a patch corrupted": ("code uncommitted", "a patch corrupted", 1, "causes", [("record", "patch digest")]),
+    "a patch corrupted, against a clean run": (
+        *("base", "a patch corrupted", 1, "causes"),
+        [("record", "patch digest"), ("code", "git_commit")],
+    ),
+    "a commit that is gone": ("base", "commit gone", 1, "causes", [("code", "git_commit")]),
+    "both of a commit that is gone": ("commit gone", "commit gone too", 0, "identical", []),
+    "a commit that only the remote has": ("base", "commit elsewhere", 1, "causes", [SCRIPT]),
+    "a failure": ("base", "short raise", 1, "end", []),
+    "a run that goes on": ("base", "killed short", 1, "end", []),
+    "two runs nobody tracked": ("bare", "bare too", 2, "untold", []),
+    "two of them that differ": ("bare", "bare deeper", 1, "causes", [("params", "model.depth")]),
+    "a tag that is an option": ("bare", "an option", 2, "untold", []),
+}
+
+
+@pytest.fixture(scope="session")
+def laboratory(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, once: Callable[[str, Callable[[Path], None]], Path]
+) -> Laboratory:
+    """A project with all the runs, made once. Look, and change nothing."""
+
+    def prepare(folder: Path) -> None:
+        copied = Path(copytree(project, folder / project.name, symlinks=True))
+        (folder / "aside").mkdir()
+        make(Laboratory(run_in, copied), folder / "aside")
+
+    return Laboratory(run_in, once("diff", prepare) / project.name)
+
+
+@pytest.fixture(scope="session")
+def said(laboratory: Laboratory) -> dict[str, tuple[int, dict]]:
+    """What `repro diff --json` said of each pair: {name: (exit status, answer)}."""
+    runs = laboratory.runs()
+    ids = {name: [runs[a].id, runs[b].id] for name, (a, b, *_) in PAIRS.items()}
+    done = laboratory.python(DIFF, json.dumps(ids))
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    return {name: (status, json.loads(text)) for name, (status, text) in answers.items()}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_exactly_what_was_changed_is_named(said: dict[str, tuple[int, dict]], name: str) -> None:
+    status, answer = said[name]
+    _, _, expected_status, verdict, causes = PAIRS[name]
+    assert [(cause["kind"], cause["key"]) for cause in answer["causes"]] == causes
+    assert (answer["verdict"], status) == (verdict, expected_status)
