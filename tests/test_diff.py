@@ -3,8 +3,10 @@
 import json
 import os
 import sqlite3
+import struct
 from collections.abc import Callable
 from contextlib import closing
+from html.parser import HTMLParser
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -96,6 +98,8 @@ CHANGES = (
     "seed=2",
     "experiment_name=others",
 )
+# What a page, a terminal, a table and a formula would each take for something else.
+HOSTILE = '<script>alert("x")</script><img src=http://x/> [red]bold[/red] :smile: \x1b[31m\u202e $\\frac{'
 PIN = "tinydist==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
 
 
@@ -136,6 +140,7 @@ def make(laboratory: Laboratory, aside: Path) -> None:
     )
     record(*(f"set {change}" for change in CHANGES), packages=one)
     record("killed short", packages=one)
+    record("hostile", packages=one)
 
     laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
     laboratory.edit("README.md", "Every training run", "Each training run")
@@ -216,6 +221,13 @@ def alter(laboratory: Laboratory) -> None:
             ("a digest edited", "manifest_digest", "blake3:" + "0" * 64),
         ):
             assert database.execute(set_tag, (value, key, runs[run].id)).rowcount == 1
+        hostile = runs["hostile"].id
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"UPDATE {table} SET key = ? WHERE key = 'loss' AND run_uuid = ?", (HOSTILE, hostile))  # noqa: S608
+        database.execute("UPDATE params SET value = ? WHERE key = 'model.name' AND run_uuid = ?", (HOSTILE, hostile))
+        database.execute("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", (HOSTILE, HOSTILE, hostile))
+        database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", (HOSTILE, HOSTILE, hostile))
+        database.execute("UPDATE tags SET value = ? WHERE key = 'mlflow.runName' AND run_uuid = ?", (HOSTILE, hostile))
         database.commit()
 
 
@@ -303,3 +315,113 @@ def test_exactly_what_was_changed_is_named(said: dict[str, tuple[int, dict]], na
     _, _, expected_status, verdict, causes = PAIRS[name]
     assert [(cause["kind"], cause["key"]) for cause in answer["causes"]] == causes
     assert (answer["verdict"], status) == (verdict, expected_status)
+
+
+def diff(laboratory: Laboratory, a: str, b: str, *options: str, **env: str) -> CompletedProcess[str]:
+    """`repro diff` on two runs by their names."""
+    runs = laboratory.runs()
+    return laboratory.run("repro", "diff", runs[a].id, runs[b].id, *options, env={"COLUMNS": "200"} | env)
+
+
+def test_a_person_reads_why_first_and_then_in_what(laboratory: Laboratory) -> None:
+    done = diff(laboratory, "base", "code committed")
+    assert (done.returncode, done.stderr) == (1, "")
+    order = ["They did not start the same", "scripts/record.py", "--code", "from step 0", "2 of 3 metrics are equal"]
+    assert sorted(order, key=done.stdout.index) == order
+    assert len(done.stdout.splitlines()) < 30
+
+
+def test_nondeterminism_is_called_so_and_the_way_on_is_named(laboratory: Laboratory) -> None:
+    done = diff(laboratory, "base", "noisy")
+    assert done.returncode == 1
+    assert "Nondeterminism: everything recorded is the same" in done.stdout
+    assert f"repro reproduce {laboratory.runs()['base'].id}" in done.stdout
+    assert "from step 8" in done.stdout
+    assert "hash seed was random" in done.stdout
+
+
+def test_what_a_run_lacks_is_said(laboratory: Laboratory) -> None:
+    done = diff(laboratory, "bare", "base")
+    assert done.returncode == 1
+    assert "A: it has no evidence" in done.stdout
+    assert "A: no commit was recorded" in done.stdout
+    going_on = diff(laboratory, "killed short", "base")
+    assert "A is still running" in going_on.stdout
+    assert "RUNNING" in going_on.stdout
+
+
+def test_the_patch_between_them_replays(laboratory: Laboratory, tmp_path: Path) -> None:
+    runs = laboratory.runs()
+    done = diff(laboratory, "base", "code uncommitted", "--code")
+    assert done.returncode == 1
+    assert done.stdout.encode() == (runs["code uncommitted"].evidence / "uncommitted.patch").read_bytes()
+
+
+def test_a_commit_from_the_remote_leaves_no_trace(laboratory: Laboratory) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (laboratory.path / ".git").rglob("*")}
+    done = diff(laboratory, "base", "commit elsewhere", "--code")
+    assert "FACTOR = 4.0" in done.stdout, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (laboratory.path / ".git").rglob("*")} == before
+    assert laboratory.git("status", "--porcelain") == ""
+
+
+def test_nothing_from_the_store_gets_out_of_a_terminal_cell(laboratory: Laboratory) -> None:
+    done = diff(laboratory, "base", "hostile")
+    assert done.returncode == 1, done.stderr
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "[red]bold[/red] :smile: \\x1b[31m" in "".join(done.stdout.split("\n"))
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, their attributes, and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_stands_alone_and_holds_hostile_names_as_text(laboratory: Laboratory, tmp_path: Path) -> None:
+    done = diff(laboratory, "hostile", "code committed", "--html", str(tmp_path / "page.html"))
+    assert (done.returncode, done.stderr) == (1, "")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    page = Page(text)
+    layout = {"html", "meta", "title", "style", "h1", "h2", "p", "div", "b", "small", "span", "i", "ul", "li"}
+    content = {"table", "tr", "th", "td", "code", "figure", "figcaption", "details", "summary", "pre"}
+    assert page.elements <= layout | content | {"svg", "line", "path", "circle", "text"}
+    assert not page.attributes & {"src", "href", "srcset", "data", "action", "style"}
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert "url(" not in text
+    assert "@import" not in text
+    assert [shown for shown in page.texts if shown.startswith(HOSTILE[:60])]
+    assert not set("\x1b\u202e") & set(text)
+    assert "Twice as much <b>" in " ".join(page.texts)
+    assert "+FACTOR = 2.0" in page.texts
+
+
+def test_the_plot_needs_no_display_and_takes_any_name(laboratory: Laboratory, tmp_path: Path) -> None:
+    done = diff(laboratory, "base", "hostile", "--plot", str(tmp_path / "plot.png"), DISPLAY="", MPLBACKEND="tkagg")
+    assert (done.returncode, done.stderr) == (1, "")
+    content = (tmp_path / "plot.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", content[16:24])
+    assert width > 800
+    assert height > 300
+
+
+@pytest.mark.parametrize("option", ["--html", "--plot"])
+def test_a_file_that_cannot_be_written_is_one_line(laboratory: Laboratory, option: str) -> None:
+    done = diff(laboratory, "base", "noisy", option, "no/such/folder/file.png")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -19,8 +19,13 @@ Point = tuple[int, float]
 
 
 def drawn(metrics: Sequence[MetricDifference]) -> list[MetricDifference]:
-    """Return the metrics that are worth a chart: those that differ most, else the first by name."""
-    return [metric for metric in metrics if any(map(len, metric.histories))][:MOST]
+    """Return the metrics that are worth a chart: those that differ most; if none does, the first by name."""
+    visible = [metric for metric in metrics if any(map(_is_drawable, metric.histories))]
+    return ([metric for metric in visible if metric.parting] or visible)[:MOST]
+
+
+def _is_drawable(history: History) -> bool:
+    return any(abs(value) < _DRAWABLE for value in history.values)
 
 
 def thinned(history: History) -> list[Point]:

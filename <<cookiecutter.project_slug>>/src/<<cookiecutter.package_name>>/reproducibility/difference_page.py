@@ -28,8 +28,9 @@ def write(found: Difference, file: str) -> None:
 
 def page(found: Difference) -> str:
     """Return the page. Whatever comes from the store is text in it, never markup."""
+    question = "Why do these two runs differ?" if found.exit_status == 1 else "Do these two runs differ?"
     sections = [
-        f"<h1>Why do these two runs differ?</h1><p class=verdict>{_text(VERDICTS[found.verdict])}</p>",
+        f"<h1>{question}</h1><p class=verdict>{_text(VERDICTS[found.verdict])}</p>",
         f"<div class=runs>{_card('A', found.a)}{_card('B', found.b)}</div>",
         _list([*(f"{untold.kind}: {untold.why}" for untold in found.untold)], "What cannot be told"),
         _causes(found),

@@ -105,7 +105,8 @@ def parting(metric: MetricDifference) -> str:
         return "equal so far" if metric.so_far else "equal"
     if None in (metric.a, metric.b):
         return f"only in {'B' if metric.a is None else 'A'}"
-    return f"from step {metric.parting.step}"
+    steps = {step for history in metric.histories for step in history.steps}
+    return f"from step {metric.parting.step}" if len(steps) > 1 else "differs"
 
 
 def delta(metric: MetricDifference) -> str:

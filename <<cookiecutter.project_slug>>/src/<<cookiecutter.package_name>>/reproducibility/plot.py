@@ -70,9 +70,13 @@ def _chart(axes: "Axes", metric: "MetricDifference") -> None:
         axes.plot(*zip(*points, strict=True), **look, marker="o" if alone else "") if points else None
     # A name is a name: a $ in it begins no formula.
     axes.set_title(one_line(metric.name, _NAME), fontsize=10, loc="left", parse_math=False)
-    axes.set_xlabel("step" if metric.parting is None else f"step; differs {parting(metric)}", fontsize=8, color="#555")
-    if metric.parting and len({step for points in series for step, _ in points}) > 1:
+    steps = {step for points in series for step, _ in points}
+    if len(steps) == 1:
+        axes.set_xticks([*steps])
+    elif metric.parting:
         axes.axvline(metric.parting.step, color="#888", linewidth=0.8, linestyle=":")
+    where = f"step; {'differs ' * (len(steps) > 1)}{parting(metric)}"
+    axes.set_xlabel(where if metric.parting else "step", fontsize=8, color="#555")
     axes.tick_params(labelsize=8)
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
