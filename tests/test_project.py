@@ -36,6 +36,7 @@ src/penguin_classifier/reproducibility/audit_report.py
 src/penguin_classifier/reproducibility/blob.py
 src/penguin_classifier/reproducibility/build.py
 src/penguin_classifier/reproducibility/cause.py
+src/penguin_classifier/reproducibility/chart.py
 src/penguin_classifier/reproducibility/cli.py
 src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
@@ -45,6 +46,8 @@ src/penguin_classifier/reproducibility/context.py
 src/penguin_classifier/reproducibility/data_version.py
 src/penguin_classifier/reproducibility/diff.py
 src/penguin_classifier/reproducibility/difference.py
+src/penguin_classifier/reproducibility/difference_page.py
+src/penguin_classifier/reproducibility/difference_page.css
 src/penguin_classifier/reproducibility/difference_table.py
 src/penguin_classifier/reproducibility/digest.py
 src/penguin_classifier/reproducibility/engine.py
@@ -64,6 +67,7 @@ src/penguin_classifier/reproducibility/judgement.py
 src/penguin_classifier/reproducibility/metric_difference.py
 src/penguin_classifier/reproducibility/metric_history.py
 src/penguin_classifier/reproducibility/place.py
+src/penguin_classifier/reproducibility/plot.py
 src/penguin_classifier/reproducibility/policy.py
 src/penguin_classifier/reproducibility/process.py
 src/penguin_classifier/reproducibility/progress.py

@@ -48,8 +48,8 @@ def findings(a: Testimony, b: Testimony) -> Iterator[Finding]:
         for clause in testimony.altered:
             what, _, seen = clause.partition(": ")
             yield Cause("record", what, seen if side == "A" else None, seen if side == "B" else None)
-    if a.manifest and b.manifest and a.manifest == b.manifest:
-        return  # one start, as of a run inside another
+    if a.is_part or b.is_part:
+        yield from _compared("params", a.own_params, b.own_params, sorted(a.own_params.keys() | b.own_params.keys()))
     yield from _config(a, b)
     yield from _data(a, b)
     yield from _packages(a, b)

@@ -10,6 +10,7 @@ from .config_file import TEAM_SECTIONS
 from .environment import LOCK
 from .failure import FAILURE_TAG
 from .metric_difference import MetricDifference
+from .process import PROCESS_TAG
 from .provenance import PROVENANCE_TAGS
 from .strict_yaml import decoded, parse
 from .testimony import Testimony, leaves
@@ -185,7 +186,7 @@ def _remarks(a: Testimony, b: Testimony) -> Iterator[Remark]:
     own = []
     for testimony in (a, b):
         mine = testimony.recorded.run.data.tags.items()
-        internal = PROVENANCE_TAGS | {FAILURE_TAG}
+        internal = PROVENANCE_TAGS | {FAILURE_TAG, PROCESS_TAG}
         own.append({f"tag {key}": value for key, value in mine if key not in internal and key[:7] != "mlflow."})
     yield from _remarked(*own)
 
@@ -196,7 +197,8 @@ def _results(a: Testimony, b: Testimony) -> Iterator[Remark]:
         run, why = testimony.recorded.run, testimony.recorded.run.data.tags.get(FAILURE_TAG)
         ends.append({"status": f"{run.info.status}{f': {why}' if why else ''}"})
     yield from _remarked(*ends)
-    if a.manifest and b.manifest:  # else all params were compared as what the runs started with
+    # Without a manifest, and inside another run, they were compared as what the runs started with.
+    if a.manifest and b.manifest and not a.is_part and not b.is_part:
         yield from _remarked(*({f"param {key}": value for key, value in side.own_params.items()} for side in (a, b)))
 
 

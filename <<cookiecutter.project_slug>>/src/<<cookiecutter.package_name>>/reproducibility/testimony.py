@@ -9,14 +9,11 @@ from typing import Any
 from .config_file import config_digest
 from .digest import canonical, digest
 from .environment import LOCK
-from .provenance import CONFIG, MANIFEST, MLFLOW_TAGS, PATCH
-from .recorded_run import ManifestError, RecordedRun
+from .evidence import CONFIG, MANIFEST, PATCH, ManifestError, agreement
+from .provenance import MLFLOW_TAGS
+from .recorded_run import RecordedRun
 from .strict_yaml import decoded, parse
-from .validation import evidence_checks
 from .violation import Refused
-
-# This check says how a run was started, not whether its record is still what it was.
-_OF_THE_START = "entry point"
 
 
 @dataclass(frozen=True)
@@ -30,10 +27,11 @@ class Testimony:
         """What is no longer as it was recorded, one clause each; nothing can be told of a run without evidence."""
         if not self.recorded.evidence:
             return ()
-        failing = [check for check in evidence_checks(self.recorded) if not check.holds]
+        run = self.recorded
+        failing = [check for check in agreement(run.run.data.tags, run.params, run.evidence) if not check.holds]
         if self._is_of_another_version:
             failing = [check for check in failing if check.name != "manifest"]
-        return tuple(f"{check.name}: {check.evidence}" for check in failing if check.name != _OF_THE_START)
+        return tuple(f"{check.name}: {check.evidence}" for check in failing)
 
     @property
     def _is_of_another_version(self) -> bool:
@@ -74,7 +72,12 @@ class Testimony:
     @cached_property
     def params(self) -> Mapping[str, str]:
         """The params that the run started with; those of a run without a manifest are all that it has."""
-        return self.manifest["params"] if self.manifest else self.recorded.run.data.params
+        return self.manifest["params"] if self.manifest else self.recorded.params
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the run is inside another one, whose evidence it shares; then its params tell it from the others."""
+        return self.recorded.params is not self.recorded.run.data.params
 
     @property
     def own_params(self) -> Mapping[str, str]:
