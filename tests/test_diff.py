@@ -1,22 +1,26 @@
 """`repro diff`: of two real runs exactly what was changed between them is named, and nothing else."""
 
 import json
-import os
 import shutil
 import sqlite3
 import struct
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from html.parser import HTMLParser
+from itertools import count
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from laboratory import Laboratory
 
-# Records one run for each name it is given; what it does on the way is in the name.
+# Records one run for each name it is asked for, until there is nobody to ask; what happens on the way is in the name.
+# It stays while the project around it is changed, because starting Python and importing MLflow takes seconds.
 RECORD = """
-import os, sys
+import json, os, re, sys, time
+from pathlib import Path
 from PACKAGE.reproducibility import Config, Section, load, tracked_run
 
 class Model(Section):
@@ -33,26 +37,42 @@ class LabConfig(Config):
     model: Model
 
 FACTOR = 1.0
-for name in sys.argv[1:]:
+
+def record(name):
     config = load("configs/lab.yaml", LabConfig, [name[4:]] if name.startswith("set ") else [])
-    try:
-        with tracked_run(config, run_name=name) as run:
-            import mlflow
-            from mlflow.entities import Metric
-            noise = 1e-12 if "noisy" in name else 0.0
-            steps = 5 if "short" in name else 20
-            history = [("loss", FACTOR / (1 + step) + noise * (step > 7), step) for step in range(steps)]
-            history += [("constant", 3.0, 0), ("undefined", float("nan"), 0)]
-            metrics = [Metric(key, value, 1_700_000_000_000 + step, step) for key, value, step in history]
-            mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics)
-            if "learned" in name:
-                mlflow.log_param("learned", name)
-            if "raise" in name:
-                raise ValueError("nothing learned")
-            if "killed" in name:
-                os._exit(0)
-    except ValueError:
-        pass
+    factor = float(re.search("^FACTOR = (.*)$", Path(__file__).read_text(), re.MULTILINE)[1])
+    with tracked_run(config, run_name=name) as run:
+        import mlflow
+        from mlflow.entities import Metric
+        noise = 1e-12 if "noisy" in name else 0.0
+        steps = 5 if "short" in name else 20
+        history = [("loss", factor / (1 + step) + noise * (step > 7), step) for step in range(steps)]
+        history += [("constant", 3.0, 0), ("undefined", float("nan"), 0)]
+        metrics = [Metric(key, value, 1_700_000_000_000 + step, step) for key, value, step in history]
+        mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics)
+        if "learned" in name:
+            mlflow.log_param("learned", name)
+        if "raise" in name:
+            raise ValueError("nothing learned")
+        if "killed" in name:
+            os._exit(0)
+
+aside, number = Path(sys.argv[1]), 0
+while True:
+    number += 1
+    while not (asked := aside / f"asked-{number}").exists():
+        time.sleep(0.02)
+    packages, names = json.loads(asked.read_text())
+    sys.path.insert(0, packages)
+    for name in names:
+        try:
+            record(name)
+        except ValueError:
+            pass
+    sys.path.remove(packages)
+    (aside / f"done-{number}").touch()
+    if not names:
+        break
 """
 # The command itself, once for each pair, in one process: importing MLflow takes longer than comparing.
 DIFF = """
@@ -100,19 +120,32 @@ def package(folder: Path, version: str) -> Path:
 
 def make(laboratory: Laboratory, aside: Path) -> None:
     """Record all runs, changing one thing at a time and putting it back."""
+    git = laboratory.git
+    one, two = package(aside, "1.0"), package(aside, "2.0")
 
     def keep() -> None:
         """Go back to the first commit, and keep the one that is left on a branch."""
         git("branch", f"kept-{git('rev-parse', '--short', 'HEAD')}")
         git("reset", "--quiet", "--hard", first)
 
-    def record(*names: str, packages: Path, script: str = "scripts/record.py") -> None:
-        path = os.pathsep.join([str(laboratory.path / "src"), str(packages)])
-        done = laboratory.run("python", script, *names, env={"PYTHONPATH": path})
-        assert "Traceback" not in done.stderr, done.stderr
+    def scribe(script: str, folder: Path) -> Callable[..., None]:
+        """Start *script*; return what has it record runs with a folder of packages; asked for none it ends."""
+        folder.mkdir()
+        counter = count(1)
+        running = ThreadPoolExecutor(1).submit(laboratory.run, "python", script, str(folder), timeout=300)
 
-    git = laboratory.git
-    one, two = package(aside, "1.0"), package(aside, "2.0")
+        def record(*names: str, packages: Path = one) -> None:
+            number = next(counter)
+            asked = folder / f"asked-{number}"
+            asked.with_suffix(".new").write_text(json.dumps([str(packages), names]))
+            asked.with_suffix(".new").rename(asked)
+            while not (folder / f"done-{number}").exists() and not running.done():
+                time.sleep(0.02)
+            if running.done():
+                assert "Traceback" not in running.result().stderr, running.result().stderr
+
+        return record
+
     laboratory.write("scripts/record.py", RECORD)
     laboratory.write("configs/lab.yaml", LAB)
     lock = laboratory.write("requirements.txt", (laboratory.path / "requirements.txt").read_text() + PIN)
@@ -121,63 +154,64 @@ def make(laboratory: Laboratory, aside: Path) -> None:
     git("clone", "--quiet", "--bare", ".", str(remote))
     git("remote", "add", "origin", remote.as_uri())
 
-    record("base", "again", "noisy", "short raise", "learned", "learned otherwise", "a tag edited", packages=one)
+    record = scribe("scripts/record.py", aside / "record")
+    record("base", "again", "noisy", "short raise", "learned", "learned otherwise", "a tag edited")
     record(
         "an artifact edited", "a lock edited", "a manifest edited", "a config removed", "a digest edited", packages=one
     )
-    record(*(f"set {change}" for change in CHANGES), packages=one)
-    record("killed short", packages=one)
-    record("hostile", "bare", "bare too", "set model.depth=8", "an option", packages=one)
+    record(*(f"set {change}" for change in CHANGES))
+    record("hostile", "bare", "bare too", "set model.depth=8", "an option")
 
     laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
     laboratory.edit("README.md", "Every training run", "Each training run")
     laboratory.commit()
-    record("config committed", packages=one)
+    record("config committed")
     keep()
 
     laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 5 # deep")
     laboratory.commit()
-    record("comment committed", packages=one)
+    record("comment committed")
     keep()
 
     laboratory.write("configs/prices.yaml", "apples: 3\n")
-    record("a file in configs that is no config", packages=one)
+    record("a file in configs that is no config")
     (laboratory.path / "configs" / "prices.yaml").unlink()
 
     data = laboratory.path / "data" / "penguins.csv"
     before = data.read_bytes()
     data.write_bytes(before[:-2] + b"x" + before[-1:])
-    record("data", packages=one)
+    record("data")
     data.write_bytes(before)
 
     lock.write_text(lock.read_text().replace("tinydist==1.0", "tinydist==2.0"))
     record("package", packages=two)
     laboratory.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
-    record("drift", packages=one)
+    record("drift")
     git("checkout", "--quiet", ".")
 
     laboratory.edit("scripts/record.py", "FACTOR = 1.0", "FACTOR = 2.0")
     laboratory.write("notes/plan.txt", "try two\n")
-    record("code uncommitted", "code uncommitted again", "a patch corrupted", packages=one)
+    record("code uncommitted", "code uncommitted again", "a patch corrupted")
     git("add", "--all")
     git("commit", "--quiet", "--message=Twice as much <b>")
-    record("code committed", packages=one)
+    record("code committed")
     keep()
 
     laboratory.write("scripts/other.py", RECORD)
     laboratory.commit()
-    record("other place", packages=one)
-    record("other script", script="scripts/other.py", packages=one)
+    record("other place")
+    scribe("scripts/other.py", aside / "other")("other script", "killed short")
     keep()
 
     for name, kept in (("commit elsewhere", True), ("commit gone", False)):
         laboratory.edit("scripts/record.py", "FACTOR = 1.0", f"FACTOR = {3.0 + kept}")
         laboratory.commit()
-        record(name, f"{name} too", packages=one)
+        record(name, f"{name} too")
         if kept:
             git("push", "--quiet", "origin", "HEAD:refs/heads/elsewhere")
             git("update-ref", "-d", "refs/remotes/origin/elsewhere")
         git("reset", "--quiet", "--hard", first)
+    record()
     git("reflog", "expire", "--expire=now", "--all")
     git("gc", "--quiet", "--prune=now")
 
@@ -268,7 +302,7 @@ PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
     "both of a commit that is gone": ("commit gone", "commit gone too", 0, "identical", []),
     "a commit that only the remote has": ("base", "commit elsewhere", 1, "causes", [SCRIPT]),
     "a failure": ("base", "short raise", 1, "end", []),
-    "a run that goes on": ("base", "killed short", 1, "end", []),
+    "a run that goes on": ("other script", "killed short", 1, "end", []),
     "two runs nobody tracked": ("bare", "bare too", 2, "untold", []),
     "two of them that differ": ("bare", "set model.depth=8", 1, "causes", [("params", "model.depth")]),
     "a tag that is an option": ("bare", "an option", 2, "untold", []),
@@ -336,7 +370,7 @@ def test_what_a_run_lacks_is_said(laboratory: Laboratory) -> None:
     assert done.returncode == 1
     assert "A: it has no evidence" in done.stdout
     assert "A: no commit was recorded" in done.stdout
-    going_on = diff(laboratory, "killed short", "base")
+    going_on = diff(laboratory, "killed short", "other place")
     assert "A is still running" in going_on.stdout
     assert "RUNNING" in going_on.stdout
 

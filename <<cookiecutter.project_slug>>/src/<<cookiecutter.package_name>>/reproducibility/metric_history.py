@@ -3,7 +3,7 @@
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _CONNECTIONS = 4  # to a server, which answers one question about one metric at a time
-_ROWS = 20_000  # of a database, in memory at once
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def histories(client: "MlflowClient", run: "Run") -> dict[str, History]:
     with reachable(client.tracking_uri):
         if client.tracking_uri.startswith("http"):
             return _from_server(client, run)
-        return _from_database(client.tracking_uri, run.info.run_id)
+        return _from_database(client.tracking_uri, run)
 
 
 def _from_server(client: "MlflowClient", run: "Run") -> dict[str, History]:
@@ -121,25 +120,26 @@ def _from_server(client: "MlflowClient", run: "Run") -> dict[str, History]:
     return found
 
 
-def _from_database(uri: str, run_id: str) -> Mapping[str, History]:
-    # The client makes an object of every value, which takes twenty times as long.
+def _from_database(uri: str, run: "Run") -> dict[str, History]:
+    # The client makes an object of every value, which takes ten times as long.
     from mlflow.store.db.utils import create_sqlalchemy_engine
     from mlflow.store.tracking.dbmodels.models import SqlMetric
-    from sqlalchemy import select
+    from sqlalchemy import Integer, bindparam, select, type_coerce
 
-    columns = (SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan)
-    order = (SqlMetric.key, SqlMetric.step, SqlMetric.timestamp, SqlMetric.value)
-    found: dict[str, History] = {}
+    query = (
+        select(SqlMetric.step, SqlMetric.value, type_coerce(SqlMetric.is_nan, Integer))
+        .where(SqlMetric.run_uuid == run.info.run_id, SqlMetric.key == bindparam("name"))
+        .order_by(SqlMetric.step, SqlMetric.timestamp, SqlMetric.value)
+    )
+    found = {}
     engine = create_sqlalchemy_engine(uri)
     try:
         with engine.connect() as database:
-            rows = database.execute(select(*columns).where(SqlMetric.run_uuid == run_id).order_by(*order))
-            for part in rows.yield_per(_ROWS).partitions():
-                for name, group in groupby(part, key=lambda row: row[0]):
-                    chunk = list(group)
-                    history = found.setdefault(name, History(array("q"), array("d")))
-                    history.steps.extend([row[1] for row in chunk])
-                    history.values.extend([math.nan if row[3] else row[2] for row in chunk])
+            for name in run.data.metrics:
+                steps, values, nans = zip(*database.execute(query, {"name": name}), strict=True)
+                if any(nans):
+                    values = [math.nan if nan else value for value, nan in zip(values, nans, strict=True)]
+                found[name] = History(array("q", steps), array("d", values))
     finally:
         engine.dispose()
     return found
