@@ -121,13 +121,13 @@ def _from_server(client: "MlflowClient", run: "Run") -> dict[str, History]:
 
 
 def _from_database(uri: str, run: "Run") -> dict[str, History]:
-    # The client makes an object of every value, which takes ten times as long.
+    # The client makes an object of every value, and SQLAlchemy of every row: ten times as long, and three times.
     from mlflow.store.db.utils import create_sqlalchemy_engine
     from mlflow.store.tracking.dbmodels.models import SqlMetric
-    from sqlalchemy import Integer, bindparam, select, type_coerce
+    from sqlalchemy import bindparam, select
 
     query = (
-        select(SqlMetric.step, SqlMetric.value, type_coerce(SqlMetric.is_nan, Integer))
+        select(SqlMetric.step, SqlMetric.value, SqlMetric.is_nan)
         .where(SqlMetric.run_uuid == run.info.run_id, SqlMetric.key == bindparam("name"))
         .order_by(SqlMetric.step, SqlMetric.timestamp, SqlMetric.value)
     )
@@ -136,7 +136,8 @@ def _from_database(uri: str, run: "Run") -> dict[str, History]:
     try:
         with engine.connect() as database:
             for name in run.data.metrics:
-                steps, values, nans = zip(*database.execute(query, {"name": name}), strict=True)
+                rows = database.execute(query, {"name": name}).cursor.fetchall()
+                steps, values, nans = zip(*rows, strict=True) if rows else ((), (), ())
                 if any(nans):
                     values = [math.nan if nan else value for value, nan in zip(values, nans, strict=True)]
                 found[name] = History(array("q", steps), array("d", values))
