@@ -106,7 +106,7 @@ CHANGES = (
     "experiment_name=others",
 )
 # What a page, a terminal, a table and a formula would each take for something else.
-HOSTILE = ':smile: [red]bold[/red] \x1b[31m\u202e $\\frac{ <script>alert("x")</script><img src=http://x/>'
+HOSTILE = ':smile: [red]bold[/red] \x1b[31m\u202e $\\frac{$ <script>alert("x")</script><img src=http://x/>'
 PIN = "tinydist==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
 
 
@@ -387,6 +387,8 @@ def test_a_commit_from_the_remote_leaves_no_trace(laboratory: Laboratory) -> Non
     done = diff(laboratory, "base", "commit elsewhere", "--code")
     assert "FACTOR = 4.0" in done.stdout, done.stderr
     assert {path: path.stat().st_mtime_ns for path in (laboratory.path / ".git").rglob("*")} == before
+    fetched = laboratory.runs()["commit elsewhere"].tags["git_commit"]
+    assert laboratory.run("git", "cat-file", "-e", fetched).returncode != 0
     assert laboratory.git("status", "--porcelain") == ""
 
 
@@ -396,6 +398,7 @@ def test_nothing_from_the_store_gets_out_of_a_terminal_cell(laboratory: Laborato
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
     assert ":smile: [red]bold[/red] \\x1b[31m" in done.stdout
+    assert done.stdout.count(":smile: [red]bold[/red]") == done.stdout.count("bold") > 2
 
 
 class Page(HTMLParser):
