@@ -47,7 +47,7 @@ def record(name):
         noise = 1e-12 if "noisy" in name else 0.0
         steps = 5 if "short" in name else 20
         history = [("loss", factor / (1 + step) + noise * (step > 7), step) for step in range(steps)]
-        history += [("constant", 3.0, 0), ("undefined", float("nan"), 0)]
+        history += [("constant", 3.0, 0), ("undefined", float("nan"), 0), ("system/clock", time.time(), 0)]
         metrics = [Metric(key, value, 1_700_000_000_000 + step, step) for key, value, step in history]
         mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics)
         if "learned" in name:
@@ -106,7 +106,7 @@ CHANGES = (
     "experiment_name=others",
 )
 # What a page, a terminal, a table and a formula would each take for something else.
-HOSTILE = ':smile: [red]bold[/red] \x1b[31m\u202e $\\frac{$ <script>alert("x")</script><img src=http://x/>'
+HOSTILE = '$\\frac{$ :smile: [red]bold[/red] \x1b[31m\u202e <script>alert("x")</script><img src=http://x/>'
 PIN = "tinydist==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
 
 

@@ -9,6 +9,8 @@ from .metric_history import NOTHING, Divergence, History, first_divergence
 
 # The largest finite number stands for infinity in MLflow, and no difference from it is a number.
 _HUGE = 1e308
+# What MLflow measures of the machine while a run goes on; it is never the same.
+_OF_THE_MACHINE = "system/"
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,15 @@ def compare(
     histories: tuple[Mapping[str, History], Mapping[str, History]],
     ended: tuple[bool, bool] = (True, True),
 ) -> tuple[MetricDifference, ...]:
-    """Compare every metric of two runs; those that differ most come first, then by name.
+    """Compare every metric of two runs, but for the machine's; those that differ most come first, then by name.
 
     Of a run that did not reach its end (*ended*) no more is expected than it has: steps of the other run beyond its
     last one, and metrics that it does not have, are no difference.
     """
     found = []
     for name in histories[0].keys() | histories[1].keys():
+        if name.startswith(_OF_THE_MACHINE):
+            continue
         both = (histories[0].get(name, NOTHING), histories[1].get(name, NOTHING))
         a = both[0] if ended[1] else _up_to(both[1], both[0])
         b = both[1] if ended[0] else _up_to(both[0], both[1])
