@@ -8,7 +8,7 @@ from typing import Any
 from .testimony import Testimony
 
 # From what explains most. An altered record comes first: whoever altered it, nothing else in it is beyond doubt.
-KINDS = ("record", "code", "config", "params", "data", "packages", "interpreter", "machine", "image", "seed")
+KINDS = ("altered record", "code", "config", "params", "data", "packages", "interpreter", "machine", "image", "seed")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)", re.MULTILINE)
 _MACHINE = ("platform", "machine", "cpu", "cores", "gpus")
@@ -47,7 +47,7 @@ def findings(a: Testimony, b: Testimony) -> Iterator[Finding]:
     for side, testimony in (("A", a), ("B", b)):
         for clause in testimony.altered:
             what, _, seen = clause.partition(": ")
-            yield Cause("record", what, seen if side == "A" else None, seen if side == "B" else None)
+            yield Cause("altered record", what, seen if side == "A" else None, seen if side == "B" else None)
     if a.is_part or b.is_part:
         yield from _compared("params", a.own_params, b.own_params, sorted(a.own_params.keys() | b.own_params.keys()))
     yield from _config(a, b)

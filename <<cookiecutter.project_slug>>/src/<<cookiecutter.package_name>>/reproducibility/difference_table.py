@@ -110,7 +110,8 @@ def parting(metric: MetricDifference) -> str:
 
 
 def delta(metric: MetricDifference) -> str:
-    return "" if metric.delta is None else f"{metric.delta:+.3g}"
+    """Say by how much the final value changed."""
+    return f"{metric.delta:+.3g}" if metric.delta else ""
 
 
 def heading(testimony: Testimony) -> str:

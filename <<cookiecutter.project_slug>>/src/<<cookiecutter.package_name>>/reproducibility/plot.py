@@ -73,10 +73,13 @@ def _chart(axes: "Axes", metric: "MetricDifference") -> None:
     steps = {step for points in series for step, _ in points}
     if len(steps) == 1:
         axes.set_xticks([*steps])
-    elif metric.parting:
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if metric.parting and len(steps) > 1:
         axes.axvline(metric.parting.step, color="#888", linewidth=0.8, linestyle=":")
-    where = f"step; {'differs ' * (len(steps) > 1)}{parting(metric)}"
-    axes.set_xlabel(where if metric.parting else "step", fontsize=8, color="#555")
+    where = parting(metric)
+    told = f"step; differs {where}" if where.startswith("from") else f"step; {where}"
+    axes.set_xlabel(told, fontsize=8, color="#555")
     axes.tick_params(labelsize=8)
     axes.grid(color="#e4e4e4", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
