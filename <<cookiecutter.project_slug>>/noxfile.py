@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, image, tests, lint, lock, dev, ui, server. `nox -l` lists them."""
+"""Every task by its name: nox -s train, diff, image, server, tests, lint, lock, dev, ui. `nox -l` lists them."""
 
 import sys
 import webbrowser
@@ -41,6 +41,13 @@ def train(session: nox.Session) -> None:
     config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
     # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
     session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def diff(session: nox.Session) -> None:
+    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html] [--plot metrics.png]"""
+    install(session, "requirements.txt")
+    session.run("repro", "diff", *session.posargs, success_codes=[0, 1])  # that they differ is an answer, no failure
 
 
 @nox.session(python=PYTHON)

@@ -32,6 +32,7 @@ src/penguin_classifier/experiment.py
 src/penguin_classifier/model.py
 src/penguin_classifier/reproducibility/__init__.py
 src/penguin_classifier/reproducibility/admin_login.py
+src/penguin_classifier/reproducibility/admin_login.py
 src/penguin_classifier/reproducibility/admission.py
 src/penguin_classifier/reproducibility/artifact_guard.py
 src/penguin_classifier/reproducibility/audit.py
@@ -39,7 +40,10 @@ src/penguin_classifier/reproducibility/audit_report.py
 src/penguin_classifier/reproducibility/backup.py
 src/penguin_classifier/reproducibility/blob.py
 src/penguin_classifier/reproducibility/build.py
+src/penguin_classifier/reproducibility/cause.py
+src/penguin_classifier/reproducibility/chart.py
 src/penguin_classifier/reproducibility/cli.py
+src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
 src/penguin_classifier/reproducibility/compose.py
 src/penguin_classifier/reproducibility/config_file.py
@@ -47,6 +51,11 @@ src/penguin_classifier/reproducibility/container.py
 src/penguin_classifier/reproducibility/context.py
 src/penguin_classifier/reproducibility/data_version.py
 src/penguin_classifier/reproducibility/deployment.py
+src/penguin_classifier/reproducibility/diff.py
+src/penguin_classifier/reproducibility/difference.py
+src/penguin_classifier/reproducibility/difference_page.css
+src/penguin_classifier/reproducibility/difference_page.py
+src/penguin_classifier/reproducibility/difference_table.py
 src/penguin_classifier/reproducibility/digest.py
 src/penguin_classifier/reproducibility/engine.py
 src/penguin_classifier/reproducibility/environment.py
@@ -63,7 +72,10 @@ src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/image.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/judgement.py
+src/penguin_classifier/reproducibility/metric_difference.py
+src/penguin_classifier/reproducibility/metric_history.py
 src/penguin_classifier/reproducibility/place.py
+src/penguin_classifier/reproducibility/plot.py
 src/penguin_classifier/reproducibility/policy.py
 src/penguin_classifier/reproducibility/process.py
 src/penguin_classifier/reproducibility/progress.py
@@ -80,6 +92,7 @@ src/penguin_classifier/reproducibility/source.py
 src/penguin_classifier/reproducibility/stat_cache.py
 src/penguin_classifier/reproducibility/store.py
 src/penguin_classifier/reproducibility/strict_yaml.py
+src/penguin_classifier/reproducibility/testimony.py
 src/penguin_classifier/reproducibility/tracking.py
 src/penguin_classifier/reproducibility/url.py
 src/penguin_classifier/reproducibility/validation.py

@@ -1,4 +1,4 @@
-"""The command `repro`: train, validate, image, server. Imports lazily, so that help is there at once."""
+"""The command `repro`: runs recorded, judged, compared and served. Imports lazily, so that help is there at once."""
 
 import argparse
 import sys
@@ -69,6 +69,15 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     action.add_argument("folder", metavar="DIR")
     action.add_argument("--replace", action="store_true", help="also if it holds something, which is then gone")
     action.set_defaults(run=_server_restore)
+    command = commands.add_parser("diff", help="why two recorded runs differ, and in what")
+    command.add_argument("a", metavar="A", help="a run's id, the beginning of one, or last, last~1 ...")
+    command.add_argument("b", metavar="B", help="the run to compare it with")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    form.add_argument("--code", action="store_true", help="print the patch between their code instead")
+    command.add_argument("--plot", metavar="FILE.png", help="draw the metrics that differ most, step by step")
+    command.add_argument("--html", metavar="FILE", help="write all of it as one page that needs nothing else")
+    command.set_defaults(run=_diff)
 
     arguments = parser.parse_args(argv)
     try:
@@ -120,6 +129,30 @@ def _serve(arguments: argparse.Namespace) -> None:
     from .server import serve
 
     serve(arguments.host, arguments.port, embedded=arguments.embedded)
+
+
+def _diff(arguments: argparse.Namespace) -> None:
+    import json
+
+    from . import difference_table
+    from .diff import diff
+
+    found = diff(arguments.a, arguments.b, with_patch=arguments.code or bool(arguments.html))
+    if arguments.json:
+        print(json.dumps(difference_table.as_json(found), indent=2, allow_nan=False))
+    elif arguments.code:
+        difference_table.show_code(found)
+    else:
+        difference_table.show(found, (arguments.a, arguments.b))
+    if arguments.html:
+        from .difference_page import write
+
+        write(found, arguments.html)
+    if arguments.plot:
+        from .plot import draw
+
+        draw(found, arguments.plot)
+    sys.exit(found.exit_status)
 
 
 def _image(arguments: argparse.Namespace) -> None:
