@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, diff, image, server, tests, lint, lock, dev, ui. `nox -l` lists them."""
+"""Every task by its name: nox -s train, reproduce, diff, image, server, tests, lint, lock, dev, ui. `nox -l` lists them."""
 
 import sys
 import webbrowser
@@ -41,6 +41,13 @@ def train(session: nox.Session) -> None:
     config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
     # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
     session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def reproduce(session: nox.Session) -> None:
+    """Make a recorded run again from its id, and compare the two: nox -s reproduce -- RUN_ID [--container]"""
+    install(session, "requirements.txt")
+    session.run("repro", "reproduce", *session.posargs)
 
 
 @nox.session(python=PYTHON)

@@ -70,16 +70,20 @@ class Laboratory:
 
     def runs(self, store: Path | None = None) -> dict[str, RecordedRun]:
         """Return what the store holds: {name of the run: run}. Without a store there is nothing."""
+        return {run.name: run for run in self.every_run(store)}
+
+    def every_run(self, store: Path | None = None) -> list[RecordedRun]:
+        """Return every run of the store, also those of one name, the oldest first."""
         store = store or self.store
         if not store.exists():
-            return {}
+            return []
         with closing(sqlite3.connect(store)) as database:
 
             def pairs(table: str, run_id: str) -> dict[str, Any]:
                 return dict(database.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", (run_id,)))  # noqa: S608
 
-            return {
-                name: RecordedRun(
+            return [
+                RecordedRun(
                     run_id,
                     name,
                     status,
@@ -89,6 +93,6 @@ class Laboratory:
                     Path(uri.removeprefix("file://")) / "reproducibility",
                 )
                 for run_id, name, status, uri in database.execute(
-                    "SELECT run_uuid, name, status, artifact_uri FROM runs"
+                    "SELECT run_uuid, name, status, artifact_uri FROM runs ORDER BY start_time"
                 )
-            }
+            ]

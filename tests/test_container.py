@@ -389,6 +389,37 @@ def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
     assert "AUTHOR is set but empty" in said(AUTHOR="")
 
 
+def test_a_run_of_a_container_is_made_again_in_its_image_and_without(
+    laboratory: Laboratory, engine: Engine, image: str
+) -> None:
+    """The image is one of its own, to be taken away in the end."""
+    laboratory.write("notes.txt", "another commit\n")
+    commit = laboratory.commit()
+    trained = laboratory.run("repro", "train", "configs/experiment.yaml", "--container", timeout=HANGING * 5)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    (run,) = laboratory.runs().values()
+
+    def again(*options: str) -> tuple[dict, dict[str, str]]:
+        done = laboratory.run("repro", "reproduce", run.id, "--json", *options, timeout=HANGING * 5)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = json.loads(done.stdout)
+        return said, next(each for each in laboratory.every_run() if each.id == said["reproduction"]).tags
+
+    said, tags = again("--container")
+    assert (said["verdict"], said["conditions"]) == ("identical", [])
+    assert (tags["image"], tags["reproduces"], tags["git_commit"]) == (run.tags["image"], run.id, commit)
+    said, tags = again()
+    assert (said["verdict"], tags["image"]) == ("identical", "none")
+    assert {"name": "image", "first": run.tags["image"], "second": "none"} in said["conditions"]
+    on_host = said["reproduction"]
+
+    engine("rmi", "--force", f"penguin-classifier:{commit[:12]}")
+    gone = refused(laboratory.run("repro", "reproduce", run.id, "--container"))
+    assert f"the run's image {run.tags['image'][:19]}... is not on this machine" in gone
+    assert f"`git checkout {commit[:12]}` and `nox -s image`" in gone
+    assert "made in no container" in refused(laboratory.run("repro", "reproduce", on_host, "--container"))
+
+
 def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_path: Path) -> None:
     git = shutil.which("git")
     (tmp_path / "git").symlink_to(git)

@@ -32,7 +32,6 @@ src/penguin_classifier/experiment.py
 src/penguin_classifier/model.py
 src/penguin_classifier/reproducibility/__init__.py
 src/penguin_classifier/reproducibility/admin_login.py
-src/penguin_classifier/reproducibility/admin_login.py
 src/penguin_classifier/reproducibility/admission.py
 src/penguin_classifier/reproducibility/artifact_guard.py
 src/penguin_classifier/reproducibility/audit.py
@@ -42,12 +41,15 @@ src/penguin_classifier/reproducibility/blob.py
 src/penguin_classifier/reproducibility/build.py
 src/penguin_classifier/reproducibility/cause.py
 src/penguin_classifier/reproducibility/chart.py
+src/penguin_classifier/reproducibility/checkout.py
 src/penguin_classifier/reproducibility/cli.py
 src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
+src/penguin_classifier/reproducibility/comparison.py
 src/penguin_classifier/reproducibility/compose.py
 src/penguin_classifier/reproducibility/config_file.py
 src/penguin_classifier/reproducibility/container.py
+src/penguin_classifier/reproducibility/content.py
 src/penguin_classifier/reproducibility/context.py
 src/penguin_classifier/reproducibility/data_version.py
 src/penguin_classifier/reproducibility/deployment.py
@@ -72,6 +74,8 @@ src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/image.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/judgement.py
+src/penguin_classifier/reproducibility/kinship.py
+src/penguin_classifier/reproducibility/locked_environment.py
 src/penguin_classifier/reproducibility/metric_difference.py
 src/penguin_classifier/reproducibility/metric_history.py
 src/penguin_classifier/reproducibility/place.py
@@ -82,7 +86,10 @@ src/penguin_classifier/reproducibility/progress.py
 src/penguin_classifier/reproducibility/project.py
 src/penguin_classifier/reproducibility/provenance.py
 src/penguin_classifier/reproducibility/recorded_run.py
+src/penguin_classifier/reproducibility/recovered_data.py
 src/penguin_classifier/reproducibility/relay.py
+src/penguin_classifier/reproducibility/reproduction.py
+src/penguin_classifier/reproducibility/second_run.py
 src/penguin_classifier/reproducibility/secret.py
 src/penguin_classifier/reproducibility/seeding.py
 src/penguin_classifier/reproducibility/server.py
@@ -96,6 +103,8 @@ src/penguin_classifier/reproducibility/testimony.py
 src/penguin_classifier/reproducibility/tracking.py
 src/penguin_classifier/reproducibility/url.py
 src/penguin_classifier/reproducibility/validation.py
+src/penguin_classifier/reproducibility/verdict.py
+src/penguin_classifier/reproducibility/verdict_report.py
 src/penguin_classifier/reproducibility/violation.py
 src/penguin_classifier/reproducibility/yaml_value.py
 templates/experiment.py

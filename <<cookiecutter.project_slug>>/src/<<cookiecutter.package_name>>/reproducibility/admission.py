@@ -1,5 +1,6 @@
 """Admission: may this run start? Every violation at once, before anything is created or computed."""
 
+import json
 import os
 import posixpath
 import re
@@ -21,6 +22,8 @@ from .violation import Refused, Violation
 # MLflow cuts what is longer without a word, and a value that was cut is a wrong one.
 LONGEST = {"tag": 8000, "param": 6000}
 _LONGEST_KEY = 250
+# The tag of a run that was made to repeat another one: the other one's id.
+REPRODUCES = "reproduces"
 _KEY = re.compile(r"[\w.\-/ :]+")
 
 
@@ -34,7 +37,9 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
         raise Refused([Violation("config", f"it is of type {type(config).__name__}, not a config", fix)])
     provenance = gather(config)
     found = [*provenance.refusals, *_set_by_hand(tags), *([] if begun else _unplaced(provenance))]
-    if provenance.policy.uncommitted_config == "refuse":
+    # A run that is made again has the config of the run it repeats, from its evidence and not from a commit; the tag
+    # that this gives it names that run, and `repro validate` sees whether the two agree.
+    if provenance.policy.uncommitted_config == "refuse" and REPRODUCES not in run_context():
         found += _uncommitted_config(config)
     if provenance.policy.environment_drift == "refuse" and provenance.environment:
         found += [
@@ -63,6 +68,15 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
             err=True,
         )
     return provenance
+
+
+def run_context() -> dict[str, str]:
+    """Return the tags that MLflow gives to every run of this process because MLFLOW_RUN_CONTEXT says so."""
+    try:
+        tags = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT", "{}"))
+    except ValueError:
+        return {}
+    return tags if isinstance(tags, dict) else {}
 
 
 def _set_by_hand(tags: Mapping[str, str]) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
 from .recorded_run import read
-from .store import connect, page, reachable
+from .store import connect, reachable
 from .url import without_credentials
 from .validation import judge
 from .violation import Refused, Violation
@@ -96,7 +96,7 @@ def _audited(client: "MlflowClient", run: "Run", policy: Policy, close_dead: boo
             client.set_terminated(run.info.run_id, "KILLED")
         status, verdict, problems = "KILLED", "ended without a result", (_DEATH,)
     if verdict == "complies":
-        validation = judge(recorded, policy, page(client.tracking_uri, run))
+        validation = judge(client, recorded, policy)
         problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
         verdict = "does not comply" if problems else "complies"
     return Audited(run.info.run_id, recorded.experiment, tags.get("author", ""), status, verdict, problems)

@@ -43,6 +43,16 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.set_defaults(run=_validate)
 
+    command = commands.add_parser("reproduce", help="make a recorded run again from its id, and compare the two")
+    command.add_argument("run_id", help="a run's id, the beginning of one, or last, last~1 ...")
+    command.add_argument("--container", action="store_true", help="in the image that the run was made in")
+    command.add_argument("--data", metavar="PATH", help="where the run's data is now, if not where its config says")
+    command.add_argument(
+        "--force", action="store_true", help="go on with an altered or unfinished run, or on another Python"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    command.set_defaults(run=_reproduce)
+
     command = commands.add_parser("audit", help="say of every run whether it could be made again, and why not")
     command.add_argument("experiment", nargs="?", help="its name; all experiments by default")
     command.add_argument("--close-dead", action="store_true", help="end runs whose process is gone from this machine")
@@ -115,6 +125,18 @@ def _validate(arguments: argparse.Namespace) -> None:
     result = validation.validate(arguments.run_id)
     command.show(result, arguments.json)
     sys.exit(0 if result.holds else 1)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from .reproduction import reproduce
+    from .verdict_report import show
+
+    data = Path(arguments.data).absolute() if arguments.data else None
+    verdict = reproduce(arguments.run_id, force=arguments.force, in_container=arguments.container, data=data)
+    show(verdict, arguments.json)
+    sys.exit(0 if verdict.holds else 1)
 
 
 def _audit(arguments: argparse.Namespace) -> None:

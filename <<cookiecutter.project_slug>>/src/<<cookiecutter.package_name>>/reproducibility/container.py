@@ -6,7 +6,7 @@ import io
 import os
 import posixpath
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -19,10 +19,13 @@ from .config_file import Config, load
 from .progress import say
 from .project import PROJECT_ROOT
 from .provenance import author
+from .recorded_run import RecordedRun
+from .second_run import Process
 from .store import FILE, StoreUnavailable, tracking_uri
 from .violation import Refused, Violation
 
 _APP = "/app"  # the Dockerfile's WORKDIR
+_CONFIG = "/reproduction/config.yaml"  # of a run that is made again; beside the code, which must stay as it was built
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Nothing can be written but what is mounted, and there is nothing that a training run has to be allowed beyond that.
 # label=disable: where SELinux runs, a container may otherwise not read the files of the user who starts it.
@@ -49,17 +52,53 @@ def train(config: str, options: Sequence[str]) -> NoReturn:
     uri = tracking_uri()
     variables = _variables(uri)
     script = ["--config", _in_image(chosen.config), *options]
-    settings = [
-        *(*_CONFINED, *_user(found), *_network(uri)),
-        *(f"--mount={mount}" for mount in (_data(chosen), *_store(uri))),
-        # By name: what a value says is nobody's who lists the processes.
-        *(f"--env={name}" for name in (*variables, "CONTAINER_IMAGE")),
-    ]
+    settings = _settings(found, uri, [_data(chosen)], variables)
     if all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         settings += ["--interactive", "--tty"]
     name, image_id = build(found, snapshot=chosen.snapshot, base=chosen.base)
     say(f"starting {name} ...")
     found.become("run", *settings, image_id, *script, environment=variables | {"CONTAINER_IMAGE": image_id})
+
+
+def repeating(
+    recorded: RecordedRun, project: Path, config: Path, values: Mapping[str, Any], variables: Mapping[str, str]
+) -> Process:
+    """Return how *recorded* is run again in its own image, on its data in *project* and the file *config* of *values*.
+
+    Raises Refused when the run was made in no container, and when its image is not on this machine any more.
+    """
+    image, commit = recorded.manifest["environment"]["image"], recorded.manifest["tags"]["git_commit"]
+    if not image.startswith("sha256:"):
+        problem = (
+            "the run was made in no container" if image == "none" else f"nobody knows the image {image[:30]} by name"
+        )
+        raise Refused([Violation("--container", problem, "leave --container out: the lock has the same packages")])
+    found = engine.find()
+    if found.answer("image", "inspect", "--format", "{{.Id}}", image) is None:
+        problem = f"the run's image {image[:19]}... is not on this machine"
+        fix = f"pull it from where it was pushed to, or leave --container out; `git checkout {commit[:12]}` and "
+        fix += "`nox -s image` build one of the same commit, which is another image"
+        raise Refused([Violation("--container", problem, fix)])
+    place = project / values["data"]["path"]
+    mounts = [
+        _mount(place.resolve(), posixpath.normpath(posixpath.join(_APP, values["data"]["path"])), "readonly"),
+        _mount(config, _CONFIG, "readonly"),
+    ]
+    told = _mlflow_variables() | dict(variables)
+    settings = _settings(found, tracking_uri(), mounts, told)
+    script = recorded.manifest["entry_point"]
+    command = [found.path, "run", *settings, "--entrypoint=python", image, script, "--config", _CONFIG]
+    return Process(command, project, told | {"CONTAINER_IMAGE": image})
+
+
+def _settings(found: engine.Engine, uri: str, mounts: Sequence[str], variables: Iterable[str]) -> list[str]:
+    """Return the options of every container: confined, with the store *uri* and the *mounts*, told the *variables*."""
+    return [
+        *(*_CONFINED, *_user(found), *_network(uri)),
+        *(f"--mount={mount}" for mount in (*mounts, *_store(uri))),
+        # By name: what a value says is nobody's who lists the processes.
+        *(f"--env={name}" for name in (*variables, "CONTAINER_IMAGE")),
+    ]
 
 
 def _chosen(config: str, options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -133,5 +172,8 @@ def _user(found: engine.Engine) -> list[str]:
 
 def _variables(uri: str) -> dict[str, str]:
     """Return what MLflow is told by variables out here, passwords among it, and who runs."""
-    told = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-    return told | {"MLFLOW_TRACKING_URI": uri, "AUTHOR": author()}
+    return _mlflow_variables() | {"MLFLOW_TRACKING_URI": uri, "AUTHOR": author()}
+
+
+def _mlflow_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}

@@ -22,6 +22,19 @@ _FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
 }
 
 
+class Tolerance(Section):
+    """How close a run that was made again must come to the run it repeats.
+
+    Two values of a metric count as the same when they differ by at most *atol*, or by at most *rtol* times the larger
+    of the two. not_compared: patterns of the names of metrics, models and files that tell about the machine or the day
+    and not about what was learned.
+    """
+
+    rtol: float = Field(ge=0)
+    atol: float = Field(ge=0)
+    not_compared: tuple[str, ...]
+
+
 class Policy(Section):
     """The team's rules, the section ``policy`` of configs/base.yaml."""
 
@@ -30,6 +43,7 @@ class Policy(Section):
     uncommitted_changes: Literal["snapshot", "refuse"]
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
+    tolerance: Tolerance
 
 
 def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:

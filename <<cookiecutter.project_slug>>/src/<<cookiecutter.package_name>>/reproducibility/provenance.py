@@ -144,9 +144,15 @@ def current_data(values: Mapping[str, Any]) -> DataVersion:
         target = os.path.normpath(place)
         fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
         raise Refused([Violation("data_version", f"{path} is not in this container", fix)])
-    # One cache for each path: two experiments that take turns must not read everything again each time.
-    cache = CACHE / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
-    return data_version(PROJECT_ROOT / path, cache)
+    return data_version(PROJECT_ROOT / path, data_cache(PROJECT_ROOT, path))
+
+
+def data_cache(root: Path, path: str) -> Path:
+    """Return where the project at *root* remembers the files of the data path *path*.
+
+    One cache for each path: two experiments that take turns must not read everything again each time.
+    """
+    return root / CACHE.name / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
 
 
 def gather(config: Config | Mapping[str, Any]) -> Provenance:

@@ -5,14 +5,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os.path import isabs
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config_file import config_digest
 from .digest import canonical, digest
-from .evidence import EVIDENCE, MANIFEST, manifest_in
+from .evidence import CONFIG, EVIDENCE, MANIFEST, PATCH, manifest_in
 from .judgement import PARENT_TAG
 from .provenance import author
 from .store import reachable, require_at_home
+from .strict_yaml import decoded, parse
 from .url import without_credentials
 from .violation import Refused, Violation
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 _LAST = re.compile(r"last(?:~(\d{1,5}))?")
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
 _SHOWN = 5
+# What says which code ran on what.
+_ORIGIN = ("git_commit", "git_dirty", "data_version", "lock_digest", "config_digest")
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,37 @@ class RecordedRun:
         """The run's manifest; raises evidence.ManifestError, with what is wrong as a clause."""
         return manifest_in(self.evidence)
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The run's resolved config; raises Refused where it cannot be read."""
+        return parse(decoded(self.evidence[CONFIG], CONFIG), CONFIG)[0]
+
+    @property
+    def patch(self) -> bytes:
+        """What the run's code differed in from its commit; empty when nothing."""
+        return self.evidence.get(PATCH, b"")
+
     @property
     def manifest_digest(self) -> str:
         """The digest of the manifest as it is now; raises ManifestError."""
         return digest(canonical(self.manifest))
+
+
+def unlike(first: RecordedRun, second: RecordedRun) -> list[tuple[str, str, str]]:
+    """Return what *second*, which should repeat *first*, was made from that *first* was not, as (tag, first, second).
+
+    Data that *first* names by an absolute path may lie elsewhere: then its version alone has to be the same. Raises
+    ManifestError or Refused where one of them cannot be read.
+    """
+    tags = [
+        recorded.manifest["tags"] | {"config_digest": config_digest(_placeless(recorded.values, first))}
+        for recorded in (first, second)
+    ]
+    return [(tag, *(each.get(tag, "none") for each in tags)) for tag in _ORIGIN if tags[0].get(tag) != tags[1].get(tag)]
+
+
+def _placeless(values: Mapping[str, Any], first: RecordedRun) -> dict[str, Any]:
+    return {**values, "data": {**values["data"], "path": ""}} if isabs(first.values["data"]["path"]) else dict(values)
 
 
 def find(client: "MlflowClient", reference: str) -> "Run":
@@ -58,7 +90,7 @@ def find(client: "MlflowClient", reference: str) -> "Run":
         return _last(client, int(last[1] or 0))
     with reachable(client.tracking_uri):
         if _PREFIX.fullmatch(reference):
-            runs = _search(client, f"attributes.run_id LIKE '{reference}%'", _SHOWN + 1)
+            runs = search(client, f"attributes.run_id LIKE '{reference}%'", _SHOWN + 1)
             if len(runs) > 1:
                 shown = ", ".join(run.info.run_id for run in runs[:_SHOWN]) + (" ..." if len(runs) > _SHOWN else "")
                 raise Refused([Violation("run id", f"{reference!r} begins more than one: {shown}", "give more of it")])
@@ -116,7 +148,7 @@ def _last(client: "MlflowClient", back: int) -> "Run":
         )
     quote = '"' if "'" in who else "'"
     with reachable(client.tracking_uri):
-        runs = _search(client, f"tags.author = {quote}{who}{quote} AND tags.`mlflow.parentRunId` IS NULL", back + 1)
+        runs = search(client, f"tags.author = {quote}{who}{quote} AND tags.`mlflow.parentRunId` IS NULL", back + 1)
     if len(runs) <= back:
         fix = "train one, or give the run's id"
         known = f"{len(runs)} run{'s' * (len(runs) != 1)} of {who}"
@@ -124,7 +156,7 @@ def _last(client: "MlflowClient", back: int) -> "Run":
     return runs[back]
 
 
-def _search(client: "MlflowClient", condition: str, most: int) -> "list[Run]":
-    """Return the newest runs of all experiments that meet *condition*, at most *most*."""
+def search(client: "MlflowClient", condition: str, most: int = 1000) -> "list[Run]":
+    """Return the newest runs of all experiments that meet *condition*, at most *most*, the newest first."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=50_000)]
     return list(client.search_runs(experiments, condition, max_results=most, order_by=["attributes.start_time DESC"]))

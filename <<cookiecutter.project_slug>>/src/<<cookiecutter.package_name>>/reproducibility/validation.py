@@ -4,14 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .admission import REPRODUCES
 from .evidence import Check, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .policy import Policy, violations
 from .project import team_policy
-from .recorded_run import RecordedRun, find, read
+from .recorded_run import RecordedRun, find, read, unlike
 from .store import connect, page
+from .violation import Refused
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
@@ -39,11 +42,11 @@ def validate(reference: str) -> Validation:
     client = connect()
     run = find(client, reference)
     recorded = read(client, run)
-    return judge(recorded, policy, page(client.tracking_uri, run))
+    return judge(client, recorded, policy)
 
 
-def judge(recorded: RecordedRun, policy: Policy, place: str) -> Validation:
-    """Ask every question of the run *recorded*, which a person finds at *place*."""
+def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Validation:
+    """Ask every question of the run *recorded*."""
     run = recorded.run
     tags, params = run.data.tags, recorded.params
     found = violations(tags, params, policy)
@@ -56,8 +59,9 @@ def judge(recorded: RecordedRun, policy: Policy, place: str) -> Validation:
         ),
         *agreement(tags, params, recorded.evidence),
         *_entry_point(recorded),
+        *_repetition(client, recorded),
     )
-    return Validation(run.info.run_id, recorded.experiment, place, checks, run.data.metrics)
+    return Validation(run.info.run_id, recorded.experiment, page(client.tracking_uri, run), checks, run.data.metrics)
 
 
 def _status(run: "Run") -> str:
@@ -72,3 +76,16 @@ def _entry_point(recorded: RecordedRun) -> Iterator[Check]:
     except ManifestError:
         return
     yield Check("entry point", entry_point is not None, entry_point or "started from no file of the project")
+
+
+def _repetition(client: "MlflowClient", recorded: RecordedRun) -> Iterator[Check]:
+    """Of a run that repeats another one: was it made from the same? It alone may have a config that is in no commit."""
+    if (repeated := recorded.run.data.tags.get(REPRODUCES)) is None:
+        return
+    try:
+        differing = unlike(read(client, find(client, repeated)), recorded)
+    except (ManifestError, Refused, KeyError, TypeError) as error:
+        yield Check("repeats its run", False, f"{repeated} cannot be compared with it ({error})")
+    else:
+        shown = "; ".join(f"{tag}: {other} instead of {first}" for tag, first, other in differing)
+        yield Check("repeats its run", not differing, shown or repeated)

@@ -1,0 +1,241 @@
+"""A reproduction: a recorded run is made again from its id and compared with itself. The whole story, top to bottom."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from . import second_run
+from .admission import REPRODUCES
+from .checkout import checkout
+from .config_file import config_digest
+from .environment import LOCK, pins
+from .evidence import CONFIG, PATCH, ManifestError, agreement
+from .failure import FAILURE_TAG
+from .interruption import Interruption
+from .kinship import compared, outermost
+from .locked_environment import interpreter, locked_environment
+from .policy import Tolerance
+from .progress import say
+from .project import CACHE, PROJECT_ROOT, team_policy
+from .recorded_run import RecordedRun, find, read, unlike
+from .recovered_data import levels_above, recover
+from .store import connect, page
+from .strict_yaml import to_yaml
+from .verdict import REPRODUCED_BY, Condition, Verdict, record
+from .violation import Refused, Violation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# What two machines may differ in, and the verdict names where they do. In the first two only by force.
+_INTERPRETER = ("implementation", "python")
+_UNDER_THE_CODE = (*_INTERPRETER, "platform", "machine", "cpu", "cores", "gpus", "hash_seed", "image")
+
+
+def reproduce(reference: str, *, force: bool = False, in_container: bool = False, data: Path | None = None) -> Verdict:
+    """Make the run that *reference* means again, compare both, and write the verdict on both.
+
+    A run inside another one is made again with the whole of it, and judged by its own counterpart. data: where the
+    run's data is now, if not where its config says. force: go on with a run that was altered or did not finish, or on
+    another Python; the verdict names what was overridden. The work tree, the index and the branches of the user's
+    repository stay as they are. Whatever ends it early leaves no worktree, no half environment and no run RUNNING.
+
+    Raises Refused when the run cannot be made again, with what is in the way, and StoreUnavailable.
+    """
+    try:
+        return _reproduced(reference, force, in_container, data)
+    except OSError as error:
+        problem = f"{error.filename or 'a file'} cannot be written or read here ({error.strerror or error})"
+        raise Refused([Violation("this machine", problem, "make room or give permission there, then again")]) from error
+
+
+def _reproduced(reference: str, force: bool, in_container: bool, data: Path | None) -> Verdict:
+    tolerance = team_policy().tolerance
+    say("finding the run ...")
+    client = connect()
+    asked = find(client, reference)
+    original = read(client, outermost(client, asked))
+    _require_evidence(original)
+    doubts = list(_doubts(original))
+    if doubts and not force:
+        raise Refused(doubts)
+    with Interruption() as interruption, tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+        interruption.release()
+        own = Path(folder).resolve()
+        # As deep as the data is high: `../shared` leads to a place of ours too, and to none of our own files.
+        place = own.joinpath(*["in"] * levels_above(str(original.values["data"]["path"])))
+        place.mkdir(parents=True, exist_ok=True)
+        with checkout(PROJECT_ROOT, original, place) as project, _undisturbed_at_its_end(interruption):
+            values = recover(original, project, PROJECT_ROOT, data)
+            runs = _train(client, interruption, original, values, project, own, in_container, force)
+            second = read(client, _the_one(client, runs, original, values))
+            strange = list(_unlike(original, second))
+            if strange and not force:
+                raise Refused(strange)
+            say("comparing ...")
+            verdict = _verdict(client, asked, original, second, [*doubts, *strange], tolerance)
+            record(client, verdict)
+            return verdict
+
+
+def recheck(reference: str) -> Verdict:
+    """Compare the run that *reference* means once more with the run that was last made to repeat it.
+
+    For whoever must rely on the verdict: both are read and judged as they are now, and no tag is believed but for the
+    name of the second run. Raises Refused when there is none, or when one of them was altered since.
+    """
+    tolerance = team_policy().tolerance
+    client = connect()
+    asked = find(client, reference)
+    original = read(client, outermost(client, asked))
+    again = original.run.data.tags.get(REPRODUCED_BY)
+    if again is None:
+        fix = f"repro reproduce {asked.info.run_id}"
+        raise Refused([Violation(REPRODUCED_BY, "the run was not made again yet", fix)])
+    second = read(client, find(client, again))
+    for recorded in (original, second):
+        _require_evidence(recorded)
+    wrong = [*_doubts(original), *_doubts(second), *_unlike(original, second)]
+    if wrong:
+        raise Refused(wrong)
+    return _verdict(client, asked, original, second, [], tolerance)
+
+
+def _verdict(
+    client: "MlflowClient",
+    asked: "Run",
+    original: RecordedRun,
+    second: RecordedRun,
+    overridden: Iterable[Violation],
+    tolerance: Tolerance,
+) -> Verdict:
+    conditions = tuple(_conditions(original, second))
+    forced = [f"{violation.key}: {violation.problem}" for violation in overridden]
+    forced += [str(condition) for condition in conditions if condition.name in _INTERPRETER]
+    return Verdict(
+        asked.info.run_id,
+        compared(client, original.run, second.run, tolerance, frozenset(original.manifest["params"])),
+        conditions,
+        tuple(forced),
+        page(client.tracking_uri, second.run),
+    )
+
+
+def _require_evidence(recorded: RecordedRun) -> None:
+    """Raise Refused when the run lacks what nobody could go on without, even by force."""
+    run_id = recorded.run.info.run_id
+    try:
+        manifest = recorded.manifest
+    except ManifestError as problem:
+        fix = "bring the manifest back; one of a later schema is read by a project that is updated from the template"
+        raise Refused([Violation(f"run {run_id}", str(problem), fix)]) from None
+    needed = [CONFIG, LOCK, *([PATCH] if manifest["tags"]["git_dirty"] == "true" else [])]
+    if missing := [name for name in needed if name not in recorded.evidence]:
+        fix = "nothing can stand in for it; where somebody deleted it, bring it back"
+        raise Refused([Violation(f"run {run_id}", f"its evidence lacks {', '.join(missing)}", fix)])
+    if manifest["entry_point"] is None:
+        fix = "put its code into a script in scripts/, and record it once more"
+        raise Refused([Violation(f"run {run_id}", "it was started from no file, so its code is in no commit", fix)])
+
+
+def _doubts(recorded: RecordedRun) -> Iterator[Violation]:
+    """What speaks against the run as it is recorded: it was altered, or never came to its end."""
+    run = recorded.run
+    for check in agreement(run.data.tags, recorded.params, recorded.evidence):
+        if not check.holds:
+            fix = (
+                "the run was altered after it was recorded; --force goes on with its evidence, and the verdict says so"
+            )
+            yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.evidence}", fix)
+    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
+        state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"
+        why = run.data.tags.get(FAILURE_TAG)
+        problem = f"the run is {state}{f' ({why})' if why else ''}, so there is no whole result to compare with"
+        yield Violation(f"run {run.info.run_id}", problem, "choose one that finished, or add --force")
+
+
+@contextmanager
+def _undisturbed_at_its_end(interruption: Interruption) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        interruption.hold()
+
+
+def _train(
+    client: "MlflowClient",
+    interruption: Interruption,
+    original: RecordedRun,
+    values: Mapping[str, Any],
+    project: Path,
+    own: Path,
+    in_container: bool,
+    force: bool,
+) -> "list[Run]":
+    """Run the recorded entry point of *project* on the config *values*; return the runs that came out.
+
+    *own* is the folder for what the process needs beside the project.
+    """
+    attempt = uuid4().hex
+    variables = second_run.contract(attempt, original)
+    config = own / CONFIG
+    config.write_text(to_yaml(values), encoding="utf-8")
+    if in_container:
+        from . import container
+
+        process = container.repeating(original, project, config, values, variables)
+    else:
+        manifest = original.manifest
+        python = interpreter(manifest["environment"], force=force)
+        python = locked_environment(original.evidence[LOCK], python, CACHE / "environments")
+        process = second_run.process(python, project, manifest["entry_point"], config, own / "metadata", variables)
+    say("making the run again ...")
+    return second_run.train(client, interruption, attempt, process)
+
+
+def _the_one(client: "MlflowClient", runs: "list[Run]", original: RecordedRun, values: Mapping[str, Any]) -> "Run":
+    """Return which of *runs* repeats *original*; a script may record several, and the others repeat other runs."""
+    wanted = config_digest(values)
+    run = next((run for run in runs if run.data.tags.get("config_digest") == wanted), runs[0])
+    for other in runs:
+        if other is not run:
+            client.delete_tag(other.info.run_id, REPRODUCES)
+    if run.info.status != "FINISHED":
+        why = run.data.tags.get(FAILURE_TAG, "it says no reason")
+        problem = f"made again as run {run.info.run_id}, it ended {run.info.status}: {why}"
+        fix = "what the run needs and nothing records is not here; what it said stands above"
+        raise Refused([Violation(f"run {original.run.info.run_id}", problem, fix)])
+    return run
+
+
+def _unlike(original: RecordedRun, second: RecordedRun) -> Iterator[Violation]:
+    """What keeps the second run from being a repetition: it was made from something else."""
+    for tag, first, other in unlike(original, second):
+        problem = f"the second run, {second.run.info.run_id}, has {other} instead of {first}"
+        fix = "its entry point must take the config that it is given, and change neither code nor data"
+        yield Violation(tag, problem, fix)
+
+
+def _conditions(original: RecordedRun, second: RecordedRun) -> Iterator[Condition]:
+    """What was not the same under the code. Of the packages only those count that the lock names."""
+    first, other = original.manifest, second.manifest
+    for name in _UNDER_THE_CODE:
+        if first["environment"][name] != other["environment"][name]:
+            yield Condition(name, *(_in_words(manifest["environment"][name]) for manifest in (first, other)))
+    versions = (first["environment"]["packages"], other["environment"]["packages"])
+    for name in pins(LOCK, original.evidence[LOCK]):
+        if versions[0].get(name) != versions[1].get(name):
+            yield Condition(f"package {name}", *(each.get(name, "not installed") for each in versions))
+    paths = [str(recorded.values["data"]["path"]) for recorded in (original, second)]
+    if paths[0] != paths[1]:
+        yield Condition("data.path", *paths)
+    if first["patch_digest"] != other["patch_digest"]:
+        yield Condition("patch", *(str(manifest["patch_digest"]) for manifest in (first, other)))
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
