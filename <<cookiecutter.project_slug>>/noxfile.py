@@ -52,7 +52,7 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def diff(session: nox.Session) -> None:
-    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html] [--plot metrics.png]"""
+    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html] [--plot plot.png]"""
     install(session, "requirements.txt")
     session.run("repro", "diff", *session.posargs, success_codes=[0, 1])  # that they differ is an answer, no failure
 
