@@ -68,6 +68,7 @@ src/penguin_classifier/reproducibility/failure.py
 src/penguin_classifier/reproducibility/file_archive.py
 src/penguin_classifier/reproducibility/gate.py
 src/penguin_classifier/reproducibility/gated_app.py
+src/penguin_classifier/reproducibility/gated_registry.py
 src/penguin_classifier/reproducibility/gated_store.py
 src/penguin_classifier/reproducibility/git.py
 src/penguin_classifier/reproducibility/git_command.py
@@ -84,6 +85,7 @@ src/penguin_classifier/reproducibility/policy.py
 src/penguin_classifier/reproducibility/process.py
 src/penguin_classifier/reproducibility/progress.py
 src/penguin_classifier/reproducibility/project.py
+src/penguin_classifier/reproducibility/promotion.py
 src/penguin_classifier/reproducibility/provenance.py
 src/penguin_classifier/reproducibility/recorded_run.py
 src/penguin_classifier/reproducibility/recovered_data.py

@@ -12,6 +12,7 @@ import click
 from . import source
 from .config_file import Config
 from .digest import canonical
+from .judgement import REPRODUCES
 from .policy import violations
 from .project import PROJECT_ROOT
 from .provenance import MLFLOW_TAGS, PROVENANCE_TAGS, Provenance, gather
@@ -22,8 +23,6 @@ from .violation import Refused, Violation
 # MLflow cuts what is longer without a word, and a value that was cut is a wrong one.
 LONGEST = {"tag": 8000, "param": 6000}
 _LONGEST_KEY = 250
-# The tag of a run that was made to repeat another one: the other one's id.
-REPRODUCES = "reproduces"
 _KEY = re.compile(r"[\w.\-/ :]+")
 
 

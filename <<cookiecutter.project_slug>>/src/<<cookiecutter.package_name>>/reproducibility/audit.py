@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .failure import FAILURE_TAG
-from .judgement import CLOSED
+from .judgement import CLOSED, is_protected
 from .policy import Policy
 from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
+from .promotion import doubts
 from .recorded_run import read
 from .store import connect, reachable
 from .url import without_credentials
@@ -38,19 +39,34 @@ class Audited:
 
 
 @dataclass(frozen=True)
+class AuditedAlias:
+    """A protected alias of a registered model: the version that it points to, and why others cannot rely on that."""
+
+    model: str
+    alias: str
+    version: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Audit:
-    """What was found out about the runs of a store, newest first; it holds if no run claims more than it is worth."""
+    """What was found out about the runs of a store, newest first, and about the protected aliases of its models.
+
+    It holds if no run and no alias claims more than it is worth.
+    """
 
     place: str
     runs: tuple[Audited, ...]
+    aliases: tuple[AuditedAlias, ...]
 
     @property
     def holds(self) -> bool:
-        return not any(run.verdict in ("does not comply", "died") for run in self.runs)
+        claims_too_much = any(run.verdict in ("does not comply", "died") for run in self.runs)
+        return not claims_too_much and not any(alias.problems for alias in self.aliases)
 
 
 def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
-    """Look at every run of *experiment*, or of the whole store, against the policy of configs/base.yaml.
+    """Look at every run of *experiment*, or of the whole store and its models, against the policy of configs/base.yaml.
 
     With *close_dead*, runs whose process is gone from this machine end KILLED, with the reason in the tag ``failure``.
     Raises Refused when there is no such experiment, StoreUnavailable when the store is away.
@@ -59,7 +75,21 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
     client = connect()
     runs = list(_runs(client, experiment))
     audited = tuple(_audited(client, run, policy, close_dead) for run in counted(runs, "looking at the runs"))
-    return Audit(without_credentials(client.tracking_uri), audited)
+    aliases = () if experiment else tuple(_aliases(client, policy))
+    return Audit(without_credentials(client.tracking_uri), audited, aliases)
+
+
+def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
+    with reachable(client.tracking_uri):
+        models = list(_pages(client.search_registered_models))
+    for model in models:
+        for alias, version in sorted(model.aliases.items()):
+            if is_protected(alias, policy):
+                with reachable(client.tracking_uri):
+                    run_id = client.get_model_version(model.name, version).run_id
+                    run = client.get_run(run_id) if run_id else None
+                found = doubts(client, run)[0] if run else ["it is not the model of a run"]
+                yield AuditedAlias(model.name, alias, str(version), tuple(map(str, found)))
 
 
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[Run]":

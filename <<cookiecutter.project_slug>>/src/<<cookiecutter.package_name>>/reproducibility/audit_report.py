@@ -32,8 +32,16 @@ def show(audit: Audit, as_json: bool) -> None:
             whose = f"{run.run_id}\n{run.experiment[:32]}\n{run.author[:32]}".rstrip()
             table.add_row(_printable(whose), _printable("\n".join([run.verdict, *run.problems])), style=style)
         console.print(table)
+    if wrong := [alias for alias in audit.aliases if alias.problems]:
+        table = Table("alias", "why nobody can rely on it", style="red")
+        for alias in wrong:
+            whose = f"{alias.alias} of {alias.model}\nversion {alias.version}"
+            table.add_row(_printable(whose), _printable("\n".join(alias.problems)))
+        console.print(table)
     counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("complies", *_SHOWN) if counts[verdict])
     console.print(f"{len(audit.runs)} runs in {audit.place}: {counted or 'nothing to look at'}.")
+    if audit.aliases:
+        console.print(f"{len(audit.aliases) - len(wrong)} of {len(audit.aliases)} protected aliases hold.")
 
 
 def _printable(text: str) -> str:

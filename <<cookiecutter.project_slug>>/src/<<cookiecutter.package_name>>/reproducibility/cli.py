@@ -53,6 +53,13 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     command.set_defaults(run=_reproduce)
 
+    command = commands.add_parser("promote", help="register the model of a run that was made again, under an alias")
+    command.add_argument("run_id", help="a run's id, the beginning of one, or last, last~1 ...")
+    command.add_argument("--model", required=True, metavar="NAME", help="the registered model")
+    command.add_argument("--alias", required=True, metavar="ALIAS", help="what points to it then, champion for one")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of a sentence")
+    command.set_defaults(run=_promote)
+
     command = commands.add_parser("audit", help="say of every run whether it could be made again, and why not")
     command.add_argument("experiment", nargs="?", help="its name; all experiments by default")
     command.add_argument("--close-dead", action="store_true", help="end runs whose process is gone from this machine")
@@ -79,6 +86,7 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     action.add_argument("folder", metavar="DIR")
     action.add_argument("--replace", action="store_true", help="also if it holds something, which is then gone")
     action.set_defaults(run=_server_restore)
+
     command = commands.add_parser("diff", help="why two recorded runs differ, and in what")
     command.add_argument("a", metavar="A", help="a run's id, the beginning of one, or last, last~1 ...")
     command.add_argument("b", metavar="B", help="the run to compare it with")
@@ -137,6 +145,20 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     verdict = reproduce(arguments.run_id, force=arguments.force, in_container=arguments.container, data=data)
     show(verdict, arguments.json)
     sys.exit(0 if verdict.holds else 1)
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from .promotion import promote
+
+    done = promote(arguments.run_id, arguments.model, arguments.alias)
+    if arguments.json:
+        import json
+
+        print(json.dumps(asdict(done), indent=2))
+        return
+    print(f"{done.alias} of {done.model} is version {done.version}: run {done.run_id}, made again and {done.verdict}")
 
 
 def _audit(arguments: argparse.Namespace) -> None:

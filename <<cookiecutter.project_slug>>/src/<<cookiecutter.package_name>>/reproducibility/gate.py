@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .judgement import KEY
+from .policy import Policy
 from .project import BASE_CONFIG, team_policy
 from .violation import Refused, Violation
 
 if TYPE_CHECKING:
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as ModelRegistry
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 # The name of the server's app among MLflow's entry points.
@@ -26,18 +28,28 @@ POLICY_VARIABLE = "REPRODUCIBILITY_POLICY"
 
 def store(store_uri: str, artifact_uri: str | None = None) -> "SqlAlchemyStore":
     """Return MLflow's store for a database, with the gate in front; raises MlflowException if it cannot be in force."""
-    from mlflow.exceptions import MlflowException
-
     from .gated_store import open_store
+
+    return open_store(store_uri, artifact_uri, _policy_in_force())
+
+
+def registry(store_uri: str, **_: object) -> "ModelRegistry":
+    """Return MLflow's model registry in a database, with the gate in front; raises MlflowException as `store` does."""
+    from .gated_registry import open_registry
+
+    return open_registry(store_uri, _policy_in_force())
+
+
+def _policy_in_force() -> Policy:
+    from mlflow.exceptions import MlflowException
 
     if _is_served_by_another():
         problem = "this server would let everybody change what was recorded"
         raise MlflowException(str(Violation(KEY, problem, "start it with `repro serve`")))
     try:
-        policy = team_policy(Path(os.environ.get(POLICY_VARIABLE) or BASE_CONFIG))
+        return team_policy(Path(os.environ.get(POLICY_VARIABLE) or BASE_CONFIG))
     except Refused as refused:
         raise MlflowException(str(refused)) from None
-    return open_store(store_uri, artifact_uri, policy)
 
 
 def _is_served_by_another() -> bool:

@@ -14,6 +14,7 @@ from mlflow.server.fastapi_app import create_fastapi_app
 from starlette.middleware import Middleware
 
 from .artifact_guard import ArtifactGuard
+from .gated_registry import GatedAliases
 from .gated_store import Gated
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def create_app() -> "FastAPI":
     """Return the app; ends the process with status 2 if the store that MLflow has opened has no gate in front."""
     store = handlers._get_tracking_store()
-    if not isinstance(store, Gated):
+    if not isinstance(store, Gated) or not isinstance(handlers._get_model_registry_store(), GatedAliases):
         print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
         sys.exit(2)
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)

@@ -80,7 +80,7 @@ class Gated:
             if wanted != now:
                 refuse(judgement.against_change(f"it cannot become {wanted}", run_id, now))
             return self._rename(run_id, run_name)  # the same end, told again by a client that did not hear the answer
-        if wanted == "FINISHED" and (violation := self._against_finish(run_id)):
+        if wanted == "FINISHED" and (violation := self.against_finish(run_id)):
             self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
             super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
             refuse(violation)
@@ -159,7 +159,8 @@ class Gated:
         with self.ManagedSessionMaker(read_only=False) as session:
             return session.query(SqlParam.key).filter(SqlParam.run_uuid == run_id).first() is None
 
-    def _against_finish(self, run_id: str) -> Violation | None:
+    def against_finish(self, run_id: str) -> Violation | None:
+        """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
         run = self.get_run(run_id)
         tags, params, files = run.data.tags, run.data.params, _evidence(run)
         if MANIFEST not in files and (parent := self._parent_of(tags)):

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from math import isclose, isnan
+from typing import NamedTuple
 
 from .evidence import agreement
 from .policy import Policy, violations
@@ -10,6 +13,11 @@ from .violation import Violation
 
 KEY = "reproducibility gate"
 PARENT_TAG = "mlflow.parentRunId"
+# The tags with the verdict on a run that was made again, and on the run that it repeats. What they mean: verdict.py.
+REPRODUCES, REPRODUCED_BY, REPRODUCED_VERDICT = "reproduces", "reproduced_by", "reproduced_verdict"
+HOLDING = ("identical", "within tolerance")
+# What a run and the one that repeats it were both made from. (The config may name another place of the same data.)
+_SHARED = ("git_commit", "data_version", "lock_digest")
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
 # What a run that began with the team's defaults says anew, once, in the request that logs its first params.
 RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
@@ -57,6 +65,50 @@ def against_change(what: str, run_id: str, status: str) -> Violation:
     """Return why *what*, a clause such as ``it takes no more metrics``, for a run that has ended."""
     problem = f"run {run_id} has ended {status} and its record is closed: {what}"
     return Violation(KEY, problem, "start a new run; notes and tags of your own can still be added to this one")
+
+
+class Told(NamedTuple):
+    """What a tracking store tells of a run: its last metrics, not their history."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def is_protected(alias: str, policy: Policy) -> bool:
+    """Whether *alias*, in whatever case, is one that only a reproduced run's model may have."""
+    return alias.casefold() in {protected.casefold() for protected in policy.protected_aliases}
+
+
+def against_repetition(run: Told, second: Told, policy: Policy) -> str | None:
+    """Return why *second* does not show, as far as a server can see, that *run* can be made again: as a clause.
+
+    A tag alone is not believed: both runs must have been made from the same, and end with the same metrics.
+    """
+    verdict = run.tags.get(REPRODUCED_VERDICT, "none")
+    if verdict not in HOLDING:
+        return f"the verdict on its run {run.run_id} is {verdict!r}"
+    if second.run_id == run.run_id or second.tags.get(REPRODUCES) != run.run_id:
+        return f"run {second.run_id} does not repeat its run {run.run_id}"
+    if differing := [tag for tag in _SHARED if run.tags.get(tag) != second.tags.get(tag)]:
+        return f"run {second.run_id} was made from another {', '.join(differing)}"
+    rules = policy.tolerance
+    for name in sorted(run.metrics.keys() | second.metrics.keys()):
+        if any(fnmatchcase(name, pattern) for pattern in rules.not_compared):
+            continue
+        one, other = run.metrics.get(name), second.metrics.get(name)
+        same = one == other or (one is not None and other is not None and isnan(one) and isnan(other))
+        if not same and (
+            one is None or other is None or not isclose(one, other, rel_tol=rules.rtol, abs_tol=rules.atol)
+        ):
+            return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {second.run_id}"
+    return None
+
+
+def against_alias(what: str, why: str, run_id: str) -> Violation:
+    """Return why an alias may not point to a model: *what* and *why* as clauses; *run_id* names the run to promote."""
+    fix = f"`repro reproduce {run_id}`, then `repro promote {run_id}`, which says what else is missing"
+    return Violation(KEY, f"{what}: {why}", fix)
 
 
 def violation_in(message: str) -> Violation | None:

@@ -44,6 +44,7 @@ class Policy(Section):
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
     tolerance: Tolerance
+    protected_aliases: tuple[str, ...]
 
 
 def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from . import second_run
-from .admission import REPRODUCES
 from .checkout import checkout
 from .config_file import config_digest
 from .environment import LOCK, pins
 from .evidence import CONFIG, PATCH, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .interruption import Interruption
+from .judgement import REPRODUCED_BY, REPRODUCES
 from .kinship import compared, outermost
 from .locked_environment import interpreter, locked_environment
 from .policy import Tolerance
@@ -24,7 +24,7 @@ from .recorded_run import RecordedRun, find, read, unlike
 from .recovered_data import levels_above, recover
 from .store import connect, page
 from .strict_yaml import to_yaml
-from .verdict import REPRODUCED_BY, Condition, Verdict, record
+from .verdict import Condition, Verdict, record
 from .violation import Refused, Violation
 
 if TYPE_CHECKING:

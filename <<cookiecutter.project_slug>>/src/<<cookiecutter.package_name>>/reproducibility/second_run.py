@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from .admission import REPRODUCES, run_context
+from .admission import run_context
 from .failure import FAILURE_TAG, recordable
 from .interruption import Interruption
-from .judgement import CLOSED, PARENT_TAG
+from .judgement import CLOSED, PARENT_TAG, REPRODUCES
 from .provenance import author
 from .recorded_run import RecordedRun, search
 from .store import reachable, tracking_uri

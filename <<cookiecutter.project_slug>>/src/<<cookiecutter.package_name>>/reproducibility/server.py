@@ -66,8 +66,14 @@ def _against_start(database: str) -> Iterator[Violation]:
         team_policy(_policy_path())
     except Refused as refused:
         yield from refused.violations
-    for group, name in (("mlflow.tracking_store", scheme), ("mlflow.app", gate.APP)):
+    for group, name in _entry_points(scheme):
         yield from _against_entry_point(group, name)
+
+
+def _entry_points(scheme: str) -> Iterator[tuple[str, str]]:
+    yield "mlflow.tracking_store", scheme
+    yield "mlflow.model_registry_store", scheme
+    yield "mlflow.app", gate.APP
 
 
 def _against_entry_point(group: str, name: str) -> Iterator[Violation]:
@@ -78,7 +84,7 @@ def _against_entry_point(group: str, name: str) -> Iterator[Violation]:
         problem = f"MLflow finds {known} under {name!r}, so the gate would not be in force"
         yield Violation(group, problem, _INSTALL)
         return
-    if group == "mlflow.tracking_store":
+    if group != "mlflow.app":
         try:
             found[0].load()
         except Exception as error:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .admission import REPRODUCES
 from .evidence import Check, ManifestError, agreement
 from .failure import FAILURE_TAG
+from .judgement import REPRODUCES
 from .policy import Policy, violations
 from .project import team_policy
 from .recorded_run import RecordedRun, find, read, unlike

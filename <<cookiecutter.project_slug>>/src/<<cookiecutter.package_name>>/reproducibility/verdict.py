@@ -15,18 +15,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .admission import REPRODUCES
 from .comparison import Finding, Outcome, first_difference, worst
 from .failure import recordable
+from .judgement import REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCES
 from .store import reachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces_verdict", "reproduces_note"
-REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCED_NOTE = "reproduced_by", "reproduced_verdict", "reproduced_note"
-# What `reproduced_verdict` says of a run that can be relied on.
-HOLDING = (Outcome.IDENTICAL.value, Outcome.WITHIN.value)
+REPRODUCED_NOTE = "reproduced_note"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""MLflow's model registries in a database: a protected alias moves only to a model whose run was made again."""
+
+import os
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.tracking._tracking_service.utils import _get_store
+
+from . import judgement
+from .gated_store import Gated, refuse
+from .policy import Policy
+from .violation import Violation
+
+
+def open_registry(store_uri: str, policy: Policy) -> "GatedAliases":
+    """Return the registry in a database as MLflow's own builders do, on a server and elsewhere."""
+    kind = GatedWorkspaceRegistry if MLFLOW_ENABLE_WORKSPACES.get() else GatedRegistry
+    return kind(policy, store_uri, os.environ.get("_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"))
+
+
+class GatedAliases:
+    """The gate, to be mixed into one of MLflow's registries."""
+
+    def __init__(self, policy: Policy, *arguments: Any) -> None:
+        self.policy = policy
+        super().__init__(*arguments)
+
+    def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
+        if judgement.is_protected(alias, self.policy):
+            refuse(self._against(self.get_model_version(name, version), alias))
+        super().set_registered_model_alias(name, alias, version)
+
+    def _against(self, version: ModelVersion, alias: str) -> Violation | None:
+        tracking = _get_store(os.environ.get("_MLFLOW_SERVER_FILE_STORE") or self.db_uri)
+        what = f"{alias!r} cannot point to version {version.version} of {version.name!r}"
+        run_id = version.run_id
+        if not run_id:
+            return judgement.against_alias(what, "it names no run that it is the model of", "RUN_ID")
+        run = tracking.get_run(run_id)
+        models = [tracking.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
+        if self.get_model_version_download_uri(version.name, version.version) not in {
+            model.artifact_location for model in models
+        }:
+            return judgement.against_alias(what, f"it is not the model that run {run_id} logged", run_id)
+        again = run.data.tags.get(judgement.REPRODUCED_BY)
+        if again is None:
+            return judgement.against_alias(what, f"nobody has made its run {run_id} again", run_id)
+        second = tracking.get_run(again)
+        problem = next((problem for each in (run, second) if (problem := _against_run(tracking, each))), None)
+        problem = problem or judgement.against_repetition(_told(run), _told(second), self.policy)
+        return judgement.against_alias(what, problem, run_id) if problem else None
+
+
+class GatedRegistry(GatedAliases, SqlAlchemyStore):
+    """The registry of a server with one workspace, and of a database in a file."""
+
+
+class GatedWorkspaceRegistry(GatedAliases, WorkspaceAwareSqlAlchemyStore):
+    """The registry of a server with workspaces."""
+
+
+def _against_run(tracking: Gated, run: Run) -> str | None:
+    run_id = run.info.run_id
+    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
+        return f"run {run_id} is {run.info.status}, {run.info.lifecycle_stage}"
+    return violation.problem if (violation := tracking.against_finish(run_id)) else None
+
+
+def _told(run: Run) -> judgement.Told:
+    return judgement.Told(run.info.run_id, run.data.tags, run.data.metrics)

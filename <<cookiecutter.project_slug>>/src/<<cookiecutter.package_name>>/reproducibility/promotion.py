@@ -1,0 +1,95 @@
+"""Promotion: the model of a run that was made again, with its verdict, becomes one that others rely on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .project import team_policy
+from .recorded_run import find, read
+from .reproduction import recheck
+from .store import connect, reachable
+from .validation import judge
+from .violation import Refused, Violation
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+class NotPromotedError(Refused):
+    """The run lacks something that others would rely on. A command ends with status 1: the check does not hold."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What an alias points to now. version: of the registered model *model*. verdict: of the run made again."""
+
+    model: str
+    alias: str
+    version: str
+    run_id: str
+    verdict: str
+
+
+def promote(reference: str, model: str, alias: str) -> Promotion:
+    """Register the model of the run that *reference* means as *model*, and let *alias* point to it.
+
+    Raises NotPromotedError with everything that is missing and the command that supplies it, Refused when there is no
+    such run, StoreUnavailable. Nothing is registered then. Done twice, it registers once.
+    """
+    client = connect()
+    run = find(client, reference)
+    found, verdict = doubts(client, run)
+    models = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
+    if len(models) != 1:
+        problem = f"the run has {len(models)} models, and it must be clear which one is meant"
+        found.append(Violation(f"run {run.info.run_id}", problem, "log one in it: mlflow.sklearn.log_model(...)"))
+    if found:
+        raise NotPromotedError(found)
+    with reachable(client.tracking_uri):
+        version = _registered(client, model, run.info.run_id, models[0])
+        client.set_registered_model_alias(model, alias, version)
+    return Promotion(model, alias, version, run.info.run_id, verdict)
+
+
+def doubts(client: "MlflowClient", run: "Run") -> tuple[list[Violation], str]:
+    """Return what keeps others from relying on *run*, and the verdict of the run made again if there is one."""
+    run_id = run.info.run_id
+    found, verdict = [], ""
+    validation = judge(client, read(client, run), team_policy())
+    for check in validation.checks:
+        if not check.holds:
+            fix = f"train anew: nothing mends a run afterwards (repro validate {run_id} shows all of it)"
+            found.append(Violation(f"run {run_id}", f"{check.name}: {check.evidence}", fix))
+    if found:
+        return found, verdict
+    try:
+        compared = recheck(run_id)
+    except Refused as refused:
+        return [*refused.violations], verdict
+    verdict = compared.outcome.value
+    if not compared.holds:
+        problem = f"made again it came out {verdict}: {compared.first_difference}"
+        fix = f"find the cause (repro diff {run_id} {compared.judged[0].second}), mend it and train anew"
+        found.append(Violation(f"run {run_id}", problem, fix))
+    if compared.forced:
+        problem = f"it was made again by force ({'; '.join(compared.forced)})"
+        found.append(Violation(f"run {run_id}", problem, f"make it again without: repro reproduce {run_id}"))
+    return found, verdict
+
+
+def _registered(client: "MlflowClient", model: str, run_id: str, model_id: str) -> str:
+    """Return the version of *model* that is this model, registered now if it was not."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"models:/{model_id}"
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        if version.name == model and version.source == source:
+            return str(version.version)
+    return str(client.create_model_version(model, source, run_id=run_id, model_id=model_id).version)

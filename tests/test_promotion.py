@@ -1,0 +1,155 @@
+"""Promotion: an alias that others rely on points only to the model of a run that was made again, whoever moves it."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+
+import pytest
+from laboratory import Laboratory
+
+# What somebody tries with MLflow alone: {name of the attempt: what the gate said, None where it let them}.
+BY_HAND = """
+import json, sys, mlflow
+client = mlflow.MlflowClient()
+said = {}
+proved, unproved, other = (client.get_run(run_id) for run_id in sys.argv[1:4])
+def version(run, of=None):
+    model = (of or run).outputs.model_outputs[0].model_id
+    return client.create_model_version("by hand", f"models:/{model}", run_id=run.info.run_id).version
+def attempt(name, alias, number):
+    try: client.set_registered_model_alias("by hand", alias, number); said[name] = None
+    except Exception as error: said[name] = str(error)
+client.create_registered_model("by hand")
+attempt("unproved", "champion", version(unproved))
+attempt("in another case", "Champion", version(unproved))
+attempt("another alias", "candidate", version(unproved))
+attempt("somebody else's model", "champion", version(proved, of=unproved))
+client.set_tag(unproved.info.run_id, "reproduced_verdict", "identical")
+client.set_tag(unproved.info.run_id, "reproduced_by", unproved.info.run_id)
+attempt("by itself", "champion", version(unproved))
+client.set_tag(unproved.info.run_id, "reproduced_by", proved.data.tags["reproduced_by"])
+attempt("by another's", "champion", version(unproved))
+client.set_tag(unproved.info.run_id, "reproduced_by", other.info.run_id)
+client.set_tag(other.info.run_id, "reproduces", unproved.info.run_id)
+attempt("by one with other metrics", "champion", version(unproved))
+client.set_tag(unproved.info.run_id, "reproduced_verdict", "identical (forced)")
+attempt("by force", "champion", version(unproved))
+attempt("proved", "champion", version(proved))
+for run, tags in ((unproved, ("reproduced_verdict", "reproduced_by")), (other, ("reproduces",))):
+    for tag in tags: client.delete_tag(run.info.run_id, tag)
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def laboratory(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Laboratory:
+    return Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("promotion") / project.name)))
+
+
+@pytest.fixture(scope="module")
+def runs(laboratory: Laboratory) -> dict[str, str]:
+    """The ids of three runs: one that was made again, one that was not, and one from another seed."""
+    ids = {}
+    for name, options in {"proved": (), "unproved": (), "other": ("--set", "seed=7")}.items():
+        done = laboratory.run(
+            "repro", "train", "configs/experiment.yaml", "--json", *options, env={"PYTHONHASHSEED": "0"}
+        )
+        assert done.returncode == 0, done.stderr
+        ids[name] = json.loads(done.stdout)["run_id"]
+    done = laboratory.run("repro", "reproduce", ids["proved"], "--json", timeout=600)
+    assert json.loads(done.stdout)["verdict"] == "identical", done.stderr
+    return ids
+
+
+@pytest.fixture(scope="module")
+def by_hand(laboratory: Laboratory, runs: dict[str, str]) -> dict[str, str | None]:
+    done = laboratory.python(BY_HAND, *runs.values())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def promote(laboratory: Laboratory, run_id: str, *options: str) -> CompletedProcess[str]:
+    return laboratory.run("repro", "promote", run_id, "--model", "penguins", "--alias", "champion", *options)
+
+
+def test_a_run_that_nobody_made_again_is_not_promoted(laboratory: Laboratory, runs: dict[str, str]) -> None:
+    done = promote(laboratory, runs["unproved"])
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert f"To fix it: repro reproduce {runs['unproved']}" in done.stderr
+    found = laboratory.python(
+        "import mlflow; print(len(mlflow.search_registered_models(filter_string=\"name='penguins'\")))"
+    )
+    assert found.stdout.split()[-1] == "0"
+
+
+def test_a_run_that_was_made_again_is_promoted_once(laboratory: Laboratory, runs: dict[str, str]) -> None:
+    for _ in range(2):
+        done = promote(laboratory, runs["proved"][:12], "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {
+            "model": "penguins",
+            "alias": "champion",
+            "version": "1",
+            "run_id": runs["proved"],
+            "verdict": "identical",
+        }
+
+
+def test_a_run_that_is_not_there_cannot_be_told(laboratory: Laboratory, runs: dict[str, str]) -> None:
+    assert promote(laboratory, "f" * 32).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("attempt", "reason"),
+    {
+        "unproved": "nobody has made its run",
+        "in another case": "'Champion' cannot point to version",
+        "somebody else's model": "it is not the model that run",
+        "by itself": "does not repeat its run",
+        "by another's": "does not repeat its run",
+        "by one with other metrics": "the metric cv_accuracy_mean is",
+        "by force": "the verdict on its run",
+    }.items(),
+)
+def test_the_gate_lets_a_protected_alias_point_to_nothing_else(by_hand, attempt: str, reason: str) -> None:
+    assert "reproducibility gate: " in by_hand[attempt]
+    assert reason in by_hand[attempt]
+    assert "`repro reproduce" in by_hand[attempt]
+
+
+@pytest.mark.parametrize("attempt", ["another alias", "proved"])
+def test_the_gate_leaves_other_aliases_and_proved_models_alone(by_hand, attempt: str) -> None:
+    assert by_hand[attempt] is None
+
+
+def test_an_alias_whose_run_was_altered_since_is_named_by_the_audit(
+    laboratory: Laboratory, runs: dict[str, str], by_hand
+) -> None:
+    assert promote(laboratory, runs["proved"]).returncode == 0
+    before = json.loads(laboratory.run("repro", "audit", "--json").stdout)
+    assert {(alias["model"], alias["alias"]) for alias in before["aliases"]} == {
+        ("by hand", "champion"),
+        ("penguins", "champion"),
+    }
+    assert not any(alias["problems"] for alias in before["aliases"])
+    with closing(sqlite3.connect(laboratory.store)) as database, database:
+        change = "UPDATE tags SET value = ? WHERE key = 'git_branch' AND run_uuid = ?"
+        database.execute(change, ("forged", runs["proved"]))
+    try:
+        audited = laboratory.run("repro", "audit", "--json")
+        again = promote(laboratory, runs["proved"])
+    finally:
+        with closing(sqlite3.connect(laboratory.store)) as database, database:
+            database.execute(change, ("main", runs["proved"]))
+    assert audited.returncode == 1
+    problems = [alias["problems"] for alias in json.loads(audited.stdout)["aliases"]]
+    assert len(problems) == 2
+    assert all("git_branch: 'forged' instead of 'main'" in found[0] for found in problems)
+    assert again.returncode == 1
+    assert "git_branch: 'forged' instead of 'main'" in again.stderr
