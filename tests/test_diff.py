@@ -52,6 +52,11 @@ def record(name):
         mlflow.MlflowClient().log_batch(run.info.run_id, metrics=metrics)
         if "learned" in name:
             mlflow.log_param("learned", name)
+        if "sweep" in name:
+            for rate in (1, 2):
+                with mlflow.start_run(run_name=f"child {rate}", nested=True):
+                    mlflow.log_param("rate", rate)
+                    mlflow.log_metric("loss", rate)
         if "raise" in name:
             raise ValueError("nothing learned")
         if "killed" in name:
@@ -86,6 +91,11 @@ for name, pair in json.loads(sys.argv[1]).items():
         except SystemExit as end:
             said[name] = [end.code, output.getvalue()]
 print(json.dumps(said))
+"""
+DIGEST = """
+import json, sys
+from PACKAGE.reproducibility.digest import canonical, digest
+print(digest(canonical(json.load(open(sys.argv[1], encoding="utf-8")))))
 """
 LAB = """\
 experiment_name: laboratory
@@ -160,6 +170,7 @@ def make(laboratory: Laboratory, aside: Path) -> None:
         "an artifact edited", "a lock edited", "a manifest edited", "a config removed", "a digest edited", packages=one
     )
     record(*(f"set {change}" for change in CHANGES))
+    record("sweep", "of tomorrow")
     record("hostile", "bare", "bare too", "set model.depth=8", "an option")
 
     laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
@@ -232,12 +243,16 @@ def alter(laboratory: Laboratory) -> None:
     edit("a lock edited", "requirements.txt", "tinydist==1.0", "tinydist==1.5")
     edit("a manifest edited", "manifest.json", '"cores":', '"cores": 99, "corez":')
     edit("a patch corrupted", "uncommitted.patch", "FACTOR = 2.0", "FACTOR = 5.0")
+    # Written whole by a later version, whose manifest this one cannot read.
+    edit("of tomorrow", "manifest.json", '"schema": 1', '"schema": 2')
+    tomorrow = laboratory.python(DIGEST, str(runs["of tomorrow"].evidence / "manifest.json")).stdout.strip()
     (runs["a config removed"].evidence / "config.yaml").unlink()
     with closing(sqlite3.connect(laboratory.store)) as database:
         set_tag = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
         for run, key, value in (
             ("a tag edited", "git_commit", "f" * 40),
             ("a digest edited", "manifest_digest", "blake3:" + "0" * 64),
+            ("of tomorrow", "manifest_digest", tomorrow),
         ):
             assert database.execute(set_tag, (value, key, runs[run].id)).rowcount == 1
         # As code without the machinery leaves them: no tags, no evidence.
@@ -301,6 +316,8 @@ PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
     "a commit that is gone": ("base", "commit gone", 1, "causes", [("code", "git_commit")]),
     "both of a commit that is gone": ("commit gone", "commit gone too", 0, "identical", []),
     "a commit that only the remote has": ("base", "commit elsewhere", 1, "causes", [SCRIPT]),
+    "two runs inside one": ("child 1", "child 2", 1, "causes", [("params", "rate")]),
+    "a run of a later version": ("base", "of tomorrow", 2, "untold", []),
     "a failure": ("base", "short raise", 1, "end", []),
     "a run that goes on": ("other script", "killed short", 1, "end", []),
     "two runs nobody tracked": ("bare", "bare too", 2, "untold", []),
