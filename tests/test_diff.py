@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from laboratory import Laboratory
+from tracking_server import TrackingServer
 
 # Records one run for each name it is asked for, until there is nobody to ask; what happens on the way is in the name.
 # It stays while the project around it is changed, because starting Python and importing MLflow takes seconds.
@@ -470,3 +471,14 @@ def test_a_file_that_cannot_be_written_is_one_line(laboratory: Laboratory, optio
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_server_says_what_its_database_does(
+    laboratory: Laboratory, said, server_python: Path, clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    env = clean_env | {"PYTHONPATH": str(laboratory.path / "src")}
+    command = [server_python.parent / "repro", "serve", "--embedded"]
+    with TrackingServer(command, env, tmp_path / "server.log") as server:
+        done = diff(laboratory, "base", "noisy", "--json", MLFLOW_TRACKING_URI=server.uri)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout) == said["noise"][1]
