@@ -8,7 +8,7 @@ from .difference import Difference, difference, ended
 from .metric_difference import compare as compare_metrics
 from .metric_history import histories
 from .progress import say
-from .project import PROJECT_ROOT
+from .project import PROJECT_ROOT, team_policy
 from .recorded_run import find, read
 from .store import connect
 from .testimony import Testimony
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 def diff(a: str, b: str, with_patch: bool = False) -> Difference:
     """Compare the runs that the references *a* and *b* mean; with the patch between their code if that is wanted.
 
+    What the team's policy says tells nothing about what was learned, such as MLflow's measures of the machine, is left
+    out of the metrics.
+
     Raises Refused when one is not there, StoreUnavailable when the store is away.
     """
+    policy = team_policy()
     say("opening the tracking store ...")
     client = connect()
     both = tuple(_testimony(client, reference) for reference in (a, b))
@@ -31,6 +35,7 @@ def diff(a: str, b: str, with_patch: bool = False) -> Difference:
         tuple(run.data.metrics for run in runs),
         tuple(histories(client, run) for run in runs),
         tuple(ended(testimony) for testimony in both),
+        policy.tolerance.not_compared,
     )
     say("comparing the code ...")
     return difference(*both, metrics, partial(compare_code, PROJECT_ROOT, with_patch=with_patch))

@@ -2,15 +2,14 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from .metric_history import NOTHING, Divergence, History, first_divergence
 
 # The largest finite number stands for infinity in MLflow, and no difference from it is a number.
 _HUGE = 1e308
-# What MLflow measures of the machine while a run goes on; it is never the same.
-_OF_THE_MACHINE = "system/"
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,18 @@ class MetricDifference:
 def compare(
     finals: tuple[Mapping[str, float], Mapping[str, float]],
     histories: tuple[Mapping[str, History], Mapping[str, History]],
-    ended: tuple[bool, bool] = (True, True),
+    ended: tuple[bool, bool],
+    not_compared: Collection[str],
 ) -> tuple[MetricDifference, ...]:
-    """Compare every metric of two runs, but for the machine's; those that differ most come first, then by name.
+    """Compare the metrics of two runs; those that differ most come first, then by name.
 
     Of a run that did not reach its end (*ended*) no more is expected than it has: steps of the other run beyond its
-    last one, and metrics that it does not have, are no difference.
+    last one, and metrics that it does not have, are no difference. Metrics whose name has a pattern of *not_compared*
+    are left out.
     """
     found = []
     for name in histories[0].keys() | histories[1].keys():
-        if name.startswith(_OF_THE_MACHINE):
+        if any(fnmatchcase(name, pattern) for pattern in not_compared):
             continue
         both = (histories[0].get(name, NOTHING), histories[1].get(name, NOTHING))
         a = both[0] if ended[1] else _up_to(both[1], both[0])
