@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, reproduce, diff, image, server, tests, lint, lock, dev, ui. `nox -l` lists them."""
+"""Every task by its name: nox -s train, reproduce, diff, image, server, tests, lint, lock, dev, ui. All: `nox -l`"""
 
 import sys
 import webbrowser
