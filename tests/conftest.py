@@ -147,6 +147,16 @@ def install(folder: Path, project: Path, lock: str, *, itself: bool = True) -> N
         subprocess.run(command, env=env, check=True)
 
 
+@pytest.fixture(scope="session")
+def engine_program() -> str:
+    """The path of Docker or Podman, whichever a user of this machine has."""
+    wanted = os.environ.get("CONTAINER_ENGINE")
+    for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
+        if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
+            return program
+    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
+
+
 def python_of(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 

@@ -52,13 +52,9 @@ class Engine:
 
 
 @pytest.fixture(scope="session")
-def engine(clean_env: dict[str, str]) -> Engine:
+def engine(engine_program: str, clean_env: dict[str, str]) -> Engine:
     """The engine that a user of this machine has."""
-    wanted = os.environ.get("CONTAINER_ENGINE")
-    for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
-        if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
-            return Engine(program, clean_env)
-    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
+    return Engine(engine_program, clean_env)
 
 
 @pytest.fixture(scope="session")

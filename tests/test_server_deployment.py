@@ -33,6 +33,7 @@ from laboratory import Laboratory
 pytestmark = pytest.mark.xdist_group("server")
 
 HANGING = 300
+NAME = "mlflow.example.com"
 ADA, MEMBER, PASSWORD = "Ada Lovelace <ada@example.com>", "ada@example.com", "a difference engine"
 STAND_INS = {"postgres": stand_in.build_postgres, "chrislusf/seaweedfs": stand_in.build_seaweedfs}
 
@@ -115,15 +116,15 @@ class Deployment(Laboratory):
         return login | {"MLFLOW_TRACKING_URI": self.url}
 
     def request(
-        self, path: str, *, login: tuple[str, str] | None = None, body: object = None, host: str = ""
+        self, path: str, *, login: tuple[str, str] | None = None, body: object = None, **headers: str
     ) -> Answer:
         """Ask the server over HTTP, with nothing of MLflow in between; a *body* is sent as JSON."""
         asked = urllib.request.Request(f"{self.url}{path}", data=body and json.dumps(body).encode())  # noqa: S310
         asked.add_header("Content-Type", "application/json")
         if login:
             asked.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
-        if host:
-            asked.add_header("Host", host)
+        for name, value in headers.items():
+            asked.add_header(name, value)
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
                 return Answer(answer.status, answer.read().decode())
@@ -156,51 +157,42 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def engine() -> str:
-    wanted = os.environ.get("CONTAINER_ENGINE")
-    for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
-        if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
-            return program
-    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
-
-
-@pytest.fixture(scope="module")
-def socket_env(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def socket_env(engine_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What Compose has to know to find the engine: nothing for Docker, a socket for Podman, served here if need be."""
-    if Path(engine).name != "podman" or "DOCKER_HOST" in os.environ:
+    if Path(engine_program).name != "podman" or "DOCKER_HOST" in os.environ:
         yield {}
         return
     if not (shutil.which("iptables") or shutil.which("nft")):
         pytest.skip("podman cannot make networks here: neither iptables nor nft is installed")
     address = f"unix://{tmp_path_factory.mktemp('podman')}/podman.sock"
-    serving = subprocess.Popen([engine, "system", "service", "--time=0", address], stderr=subprocess.DEVNULL)
+    serving = subprocess.Popen([engine_program, "system", "service", "--time=0", address], stderr=subprocess.DEVNULL)
     yield {"DOCKER_HOST": address}
     serving.terminate()
     serving.wait()
 
 
 @pytest.fixture(scope="module")
-def images(engine: str, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def images(engine_program: str, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The images that compose.yaml names: pulled; else made here, and taken away again: they are not what they say."""
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"].values()
     made = []
     for image in [service["image"] for service in services if "build" not in service]:
         if not any(
-            subprocess.run([engine, *command, image], capture_output=True, check=False).returncode == 0
+            subprocess.run([engine_program, *command, image], capture_output=True, check=False).returncode == 0
             for command in (["image", "inspect"], ["pull"])
         ):
             make = next(make for name, make in STAND_INS.items() if f"/{name}:" in image)
-            if missing := make(engine, image, tmp_path_factory.mktemp("image")):
+            if missing := make(engine_program, image, tmp_path_factory.mktemp("image")):
                 pytest.skip(f"{image} cannot be pulled, and made neither: this machine lacks {missing}")
             made.append(image)
     yield
     for image in made:
-        subprocess.run([engine, "rmi", "--force", image], capture_output=True, check=False)
+        subprocess.run([engine_program, "rmi", "--force", image], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def deployment(
-    engine: str,
+    engine_program: str,
     socket_env: dict[str, str],
     images: None,
     project: Path,
@@ -210,13 +202,14 @@ def deployment(
     """A new project whose server was brought up as its README says. The tests go on with it one after the other."""
     path = Path(copytree(project, tmp_path_factory.mktemp("deployed") / project.name, symlinks=True))
     env = socket_env | {"SERVER_PORT": str(free_port()), "COMPOSE_PROJECT_NAME": f"server-{uuid4().hex[:8]}"}
-    deployed = Deployment(run_in, path, engine, env)
-    compose_program(engine)
+    env["SERVER_ALLOWED_HOSTS"] = f"localhost:*,127.0.0.1:*,{NAME}"
+    deployed = Deployment(run_in, path, engine_program, env)
+    compose_program(engine_program)
     with ExitStack() as after:
-        after.callback(deployed.run, *compose_program(engine), "down", "--volumes", "--timeout=1")
+        after.callback(deployed.run, *compose_program(engine_program), "down", "--volumes", "--timeout=1")
         over = Event()
         after.callback(over.set)
-        if Path(engine).name == "podman":
+        if Path(engine_program).name == "podman":
             Thread(target=check_health, args=(deployed, over), daemon=True).start()
         (path / "said.txt").write_text(deployed.done("nox", "-s", "server", timeout=900), "utf-8")
         yield deployed
@@ -297,8 +290,20 @@ def test_nobody_without_a_login_nor_under_another_name_of_the_server_is_answered
     assert deployment.request(runs).status == 401
     assert deployment.request(runs, login=("admin", "wrong-wrong-wrong")).status == 401
     assert deployment.request(runs, login=("admin", "")).status == 401
-    assert deployment.request(runs, login=admin, host="mlflow.attacker.example").status == 403
-    assert deployment.request("/api/2.0/mlflow-artifacts/artifacts/1/x", login=None).status == 401
+    assert deployment.request(runs, login=admin, Host="attacker.example").status == 403
+    assert deployment.request("/api/2.0/mlflow-artifacts/artifacts/1/x").status == 401
+
+
+def test_its_pages_work_under_the_name_that_it_was_given_and_nobody_elses(deployment: Deployment) -> None:
+    def searched(host: str, page: str) -> int:
+        body = {"experiment_ids": ["0"]}
+        search = "/ajax-api/2.0/mlflow/runs/search"
+        return deployment.request(search, login=deployment.admin(), body=body, Host=host, Origin=page).status
+
+    assert searched(NAME, f"http://{NAME}") == 200
+    assert searched(NAME, f"https://{NAME}") == 200  # behind a proxy
+    assert searched("localhost:5000", "http://localhost:5000") == 200
+    assert searched(NAME, "https://attacker.example") == 403
 
 
 KNOCK = """
@@ -455,7 +460,7 @@ def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path,
 def test_without_containers_the_same_command_serves_what_is_embedded(fresh_project: Path, run_in) -> None:
     done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=HANGING)
     assert done.returncode != 0
-    assert "127.0.0.1:70000: nothing can be served there" in done.stderr
+    assert "127.0.0.1:70000: nothing can be served there" in done.stdout + done.stderr
 
 
 def test_the_compose_file_is_valid_pinned_and_wants_its_secrets(project: Path, run_in, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def wait(compose: Compose, settings: ServerSettings) -> None:
         if time.monotonic() > until:
             compose.do("logs", "--tail=20", SERVER)
             problem = f"nothing answers at {settings.url} after {_PATIENCE} seconds"
-            raise Refused([Violation(SERVER, problem, "see above what it said last")])
+            fix = "see above what it said last; a database keeps its password: it wants the .env that it was made with"
+            raise Refused([Violation(SERVER, problem, fix)])
         time.sleep(0.5)
 
 

@@ -30,6 +30,8 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
         raise Refused(found)
     say("bringing the database up to date ...")
     _migrate(database)
+    if origins := _own_pages():
+        os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins)
     os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", gate.POLICY_VARIABLE: str(_policy_path())}
     from mlflow.cli import server
 
@@ -48,6 +50,16 @@ def _choose_embedded() -> None:
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (Path(uri.removeprefix(FILE)).parent / "mlartifacts").as_uri()
     connect()
+
+
+def _own_pages() -> str:
+    """Return where a browser says that it comes from on this server's own pages, for MLFLOW_SERVER_ALLOWED_HOSTS.
+
+    MLflow takes them for another site's, unless they are localhost's, and answers none of their searches.
+    """
+    hosts = (host.strip() for host in os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))
+    # A server that goes by any name knows no page for its own.
+    return ",".join(f"{scheme}://{host}" for host in hosts if host not in ("", "*") for scheme in ("http", "https"))
 
 
 def _policy_path() -> Path:
