@@ -114,6 +114,14 @@ with mlflow.start_run(run_name=os.environ.get("RUN_NAME")) as run:
 MAIN = "import sys; from PACKAGE.reproducibility.cli import main; main(sys.argv[1:])"
 
 
+RECHECK = """
+import sys
+from PACKAGE.reproducibility.reproduction import recheck
+verdict = recheck(sys.argv[1])
+print(verdict.outcome, verdict.first_difference or "")
+"""
+
+
 @dataclass(frozen=True)
 class Said:
     """What the command answered with ``--json``: its status, the object, and what it said beside it."""
@@ -406,6 +414,32 @@ def test_a_script_that_runs_another_config_repeats_nothing(bench: Workbench) -> 
     said = bench.reproduce(run_id, "--force")
     assert (said.status, said.answer["verdict"]) == (1, "different")
     assert said.answer["forced"][0].startswith("config_digest: ")
+
+
+def test_a_model_is_compared_by_what_is_in_it(bench: Workbench) -> None:
+    """The sample experiment logs one: two trainings give files with other ids, times and addresses, and one digest."""
+    before = {run.id for run in bench.every_run()}
+    trained = bench.run("python", "scripts/train.py", "--config", "configs/experiment.yaml")
+    assert trained.returncode == 0, trained.stderr
+    (sample,) = (run for run in bench.every_run() if run.id not in before)
+    bench.identical(sample.id)
+    first, second = sorted((bench.store.parent / "mlartifacts" / "models").glob("*/artifacts"))
+    for name in ("MLmodel", "model.skops"):
+        assert (first / name).read_bytes() != (second / name).read_bytes()
+    with zipfile.ZipFile(first / "model.skops") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    name, content = next((name, content) for name, content in entries.items() if name.endswith(".npy"))
+    with zipfile.ZipFile(first / "model.skops", "w") as archive:
+        for entry, data in (entries | {name: content[:-1] + bytes([content[-1] ^ 1])}).items():
+            archive.writestr(entry, data)
+    assert bench.python(RECHECK, sample.id).stdout.split() == [
+        "different",
+        "model",
+        "model",
+        "has",
+        "another",
+        "content",
+    ]
 
 
 # --- from elsewhere, and later
@@ -779,20 +813,13 @@ def test_a_metric_that_was_taken_away_is_named(bench, broken, clean) -> None:
     )
 
 
-RECHECK = """
-import sys
-from PACKAGE.reproducibility.reproduction import recheck
-print(recheck(sys.argv[1]).outcome)
-"""
-
-
 def test_who_must_rely_on_a_verdict_compares_anew_and_believes_no_tag(bench, broken, clean) -> None:
     unproven = bench.python(RECHECK, bench.identical(clean.id).id)
     assert "reproduced_by: the run was not made again yet. To fix it: repro reproduce" in unproven.stderr
     assert bench.python(RECHECK, clean.id).stdout.strip() == "identical"
     broken[0].execute("UPDATE metrics SET value = 9 WHERE key = 'loss' AND run_uuid = ?", (clean.id,))
     assert bench.by_id(clean.id).tags["reproduced_verdict"] == "identical"
-    assert bench.python(RECHECK, clean.id).stdout.strip() == "different"
+    assert bench.python(RECHECK, clean.id).stdout.split()[:3] == ["different", "metric", "loss"]
 
 
 def test_a_run_that_only_says_it_repeats_another_does_not_hold(bench: Workbench, clean: RecordedRun) -> None:
