@@ -113,9 +113,7 @@ def ui(session: nox.Session) -> None:
     if uri.startswith("http"):
         webbrowser.open(uri)
     else:
-        # In the environment, not among the arguments: nox prints those, and a database's address may hold a password.
-        env = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        session.run("mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *session.posargs, env=env)
+        session.run("repro", "serve", "--embedded", *session.posargs)
 
 
 @nox.session(python=PYTHON)

@@ -43,12 +43,13 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
 
 
 def _choose_embedded() -> None:
-    """Point the server at the project's own database, in a file, and at the folder of artifacts beside it."""
+    """Point the server at the project's own database, and at the folder of artifacts beside it."""
     uri = tracking_uri()
-    if not uri.startswith(FILE):
+    if uri.startswith("http"):  # the team's server keeps the runs; the project may have some of its own from before
         uri = f"{FILE}{(PROJECT_ROOT / _EMBEDDED.removeprefix(FILE)).as_posix()}"
+    beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
-    os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (Path(uri.removeprefix(FILE)).parent / "mlartifacts").as_uri()
+    os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
     connect()
 
 
