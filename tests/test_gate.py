@@ -158,7 +158,7 @@ def register():
     client.set_registered_model_alias("champions", "best", 1)
 attempt("register", register)
 attempt("search", lambda: client.search_runs(["0"], "tags.mood = 'good'"))
-said["end time"] = client.get_run(good).info.end_time
+ids["open"] = client.create_run("0", tags={**client.get_run(good).data.tags, "mlflow.runName": "open"}).info.run_id
 print(json.dumps([said, ids]))
 """
 
@@ -265,6 +265,13 @@ def post(server: TrackingServer, path: str, body: object, method: str = "POST") 
         return error.code, error.read().decode()
 
 
+@pytest.mark.parametrize("place", ["file:///tmp/mine", "s3://mine/runs", "/tmp/mine", "mine"])
+def test_files_are_kept_where_the_gate_can_guard_them(place: str, server: TrackingServer) -> None:
+    body = {"name": f"experiment in {place}", "artifact_location": place}
+    status, said = post(server, "/api/2.0/mlflow/experiments/create", body)
+    assert (status, f"{GATE}an experiment whose files lie in" in said) == (400, True), said
+
+
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
 def test_the_routes_of_rest_are_behind_the_gate(api: str, server: TrackingServer, colleague) -> None:
     good = colleague[1]["good"]
@@ -306,6 +313,8 @@ def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, coll
         ("PUT", f"{files}/{experiment}/models/{ids['model']}/artifacts/MLmodel"),
         ("PUT", f"{files}/{experiment}/nobody/late.txt"),
         ("PUT", f"{files}/late.txt"),
+        ("PUT", f"{files}/{run}/artifacts/{ids['open']}/artifacts/late.txt"),
+        ("PUT", f"{files}/{run}/artifacts/traces/1/artifacts/late.txt"),
         ("PUT", f"{files}/{run}"),
         ("DELETE", f"{files}/{run}/artifacts/reproducibility/manifest.json"),
         ("DELETE", f"{files}/{run}/artifacts/reproducibility"),

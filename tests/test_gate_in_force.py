@@ -20,6 +20,7 @@ ADMIN, ADMINS_PASSWORD = "operator", "staple of the horse"
 # What the gate relies on in MLflow: a new version that changes one of these is to be looked at before it is pinned.
 RELIED_ON = {
     "__init__": ["self", "db_uri", "default_artifact_root", "read_db_uri"],
+    "create_experiment": ["self", "name", "artifact_location", "tags"],
     "create_run": ["self", "experiment_id", "user_id", "start_time", "tags", "run_name"],
     "update_run_info": ["self", "run_id", "run_status", "end_time", "run_name"],
     "log_batch": ["self", "run_id", "metrics", "params", "tags"],
@@ -290,7 +291,7 @@ def test_what_the_gate_relies_on_is_there_in_the_pinned_mlflow(
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["signatures"] == RELIED_ON
     assert found["asking"] == list(ASKING)
-    assert found["overridden there"] == []
+    assert found["overridden there"] == ["create_experiment"]  # whose own comes after the gate's
     gate = (laboratory.machinery / "gate.py").read_text("utf-8") + (laboratory.machinery / "gated_store.py").read_text(
         "utf-8"
     )

@@ -26,9 +26,9 @@ _FILES = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(?:artifacts|mpu/(?:c
 _FILE_OF_RUN = re.compile(r"/ajax-api/2\.0/mlflow/upload-artifact/?")
 _DIRECT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow/artifacts/presigned-upload-url/?")
 # Whose a file is, by MLflow's layout: EXPERIMENT/RUN/artifacts/..., EXPERIMENT/models/MODEL/artifacts/..., and traces.
-_RUN = re.compile(r"(?:.*/)?([0-9a-f]{32})/artifacts/.+", re.DOTALL)
-_MODEL = re.compile(r"(?:.*/)?models/(m-[0-9a-f]{32})/artifacts/.+", re.DOTALL)
-_TRACE = re.compile(r"(?:.*/)?traces/[^/]+/artifacts/.+", re.DOTALL)
+_RUN = re.compile(r"(?:^|(?<=/))([0-9a-f]{32})/artifacts/(?=.)", re.DOTALL)
+_MODEL = re.compile(r"(?:^|(?<=/))models/(m-[0-9a-f]{32})/artifacts/(?=.)", re.DOTALL)
+_TRACE = re.compile(r"(?:^|(?<=/))traces/[^/]+/artifacts/(?=.)", re.DOTALL)
 
 
 class ArtifactGuard:
@@ -58,24 +58,21 @@ class ArtifactGuard:
             await run_in_threadpool(self._require_open, found[1])
         elif _FILE_OF_RUN.search(path):
             for run_id in parse_qs(scope["query_string"].decode("latin-1")).get("run_uuid", []):
-                await run_in_threadpool(self.store._require_open, run_id, "it takes no more files")
+                await run_in_threadpool(self.store.require_open, run_id, "it takes no more files")
         elif _DIRECT.search(path):
             problem = "files go through the server, so that nobody can change them when their run has ended"
             refuse(Violation(judgement.KEY, problem, "log it in its run: mlflow.log_artifact(path)"))
 
     def _require_open(self, path: str) -> None:
-        owner = self._owner(posixpath.normpath(validate_path_is_safe(path)))
-        if owner is not None:
-            self.store._require_open(owner, "its files stay as they are")
+        for run_id in self._owners(posixpath.normpath(validate_path_is_safe(path))):
+            self.store.require_open(run_id, "its files stay as they are")
 
-    def _owner(self, path: str) -> str | None:
-        """Return the run whose file is at *path*; None for what no run keeps, such as the files of a trace."""
-        if model := _MODEL.fullmatch(path):
-            return self.store.get_logged_model(model[1]).source_run_id
-        if run := _RUN.fullmatch(path):
-            return run[1]
-        if _TRACE.fullmatch(path):
-            return None
-        problem = f"{path[:200]!r} is no file of a run, and this server keeps no others"
-        refuse(Violation(judgement.KEY, problem, "log it in a run: mlflow.log_artifact(path)"))
-        return None
+    def _owners(self, path: str) -> set[str]:
+        """Return every run whose file is at *path*; one may lie inside the folder of another. A trace's has none."""
+        models = {model[1] for model in _MODEL.finditer(path)}
+        runs = {run[1] for run in _RUN.finditer(path)}
+        runs |= {owner for model in models if (owner := self.store.get_logged_model(model).source_run_id)}
+        if not (models or runs or _TRACE.search(path)):
+            problem = f"{path[:200]!r} is no file of a run, and this server keeps no others"
+            refuse(Violation(judgement.KEY, problem, "log it in a run: mlflow.log_artifact(path)"))
+        return runs

@@ -65,11 +65,20 @@ class Gated:
         self.frozen = judgement.frozen(policy)
         super().__init__(*arguments)
 
+    def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
+        kept_here = (artifact_location or "mlflow-artifacts:").startswith("mlflow-artifacts:")
+        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not kept_here:
+            problem = (
+                f"an experiment whose files lie in {artifact_location[:200]!r} keeps them where anybody can change them"
+            )
+            refuse(Violation(judgement.KEY, problem, "create it without an artifact_location"))
+        return super().create_experiment(name, artifact_location, tags)
+
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:
         given = {tag.key: tag.value for tag in tags or []}
         refuse(judgement.against_creation(given, self.policy, _user()))
         if parent := given.get(judgement.PARENT_TAG):
-            self._require_open(parent, "no run can be added inside it")
+            self.require_open(parent, "no run can be added inside it")
         return super().create_run(experiment_id, user_id, start_time, tags, run_name)
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
@@ -114,12 +123,12 @@ class Gated:
         names = ("name", "source_run_id")
         source_run = (dict(zip(names, arguments, strict=False)) | options).get("source_run_id")
         if source_run:
-            self._require_open(source_run, "it takes no more models")
+            self.require_open(source_run, "it takes no more models")
         return super().create_logged_model(experiment_id, *arguments, **options)
 
     def log_logged_model_params(self, model_id: str, params: list[Any]) -> None:
         if source_run := self.get_logged_model(model_id).source_run_id:
-            self._require_open(source_run, "its models take no more params")
+            self.require_open(source_run, "its models take no more params")
         super().log_logged_model_params(model_id, params)
 
     def _check_run_is_active(self, run: SqlRun) -> None:
@@ -134,7 +143,8 @@ class Gated:
         with self.ManagedSessionMaker(read_only=False) as session:
             return self._get_run(session, run_id).status
 
-    def _require_open(self, run_id: str, what: str) -> None:
+    def require_open(self, run_id: str, what: str) -> None:
+        """Raise MlflowException if the run has ended: *what* says, as a clause, what cannot be done then."""
         if (status := self.status(run_id)) in judgement.CLOSED:
             refuse(judgement.against_change(what, run_id, status))
 
@@ -149,7 +159,7 @@ class Gated:
             problem = f"{', '.join(changed)} of run {run_id} say where it comes from, and that does not change"
             refuse(Violation(judgement.KEY, problem, "start a new run if it comes from somewhere else"))
         if added := sorted(key for key in asked if key not in tags and wanted[key] is not None):
-            self._require_open(run_id, f"it cannot be given {', '.join(added)} now")
+            self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
 
     def _rename(self, run_id: str, run_name: str | None) -> Any:
         with _being(_noting):
