@@ -820,6 +820,8 @@ def test_who_must_rely_on_a_verdict_compares_anew_and_believes_no_tag(bench, bro
     broken[0].execute("UPDATE metrics SET value = 9 WHERE key = 'loss' AND run_uuid = ?", (clean.id,))
     assert bench.by_id(clean.id).tags["reproduced_verdict"] == "identical"
     assert bench.python(RECHECK, clean.id).stdout.split()[:3] == ["different", "metric", "loss"]
+    broken[0].execute(SET_TAG, (clean.id, "reproduced_by", clean.id))
+    assert "which does not repeat this run" in bench.python(RECHECK, clean.id).stderr
 
 
 def test_a_run_that_only_says_it_repeats_another_does_not_hold(bench: Workbench, clean: RecordedRun) -> None:

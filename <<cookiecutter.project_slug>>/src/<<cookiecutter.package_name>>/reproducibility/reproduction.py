@@ -97,6 +97,9 @@ def recheck(reference: str) -> Verdict:
         fix = f"repro reproduce {asked.info.run_id}"
         raise Refused([Violation(REPRODUCED_BY, "the run was not made again yet", fix)])
     second = read(client, find(client, again))
+    if second.run.data.tags.get(REPRODUCES) != original.run.info.run_id or again == original.run.info.run_id:
+        problem = f"the tag names {again[:40]!r}, which does not repeat this run"
+        raise Refused([Violation(REPRODUCED_BY, problem, f"make it again: repro reproduce {asked.info.run_id}")])
     for recorded in (original, second):
         _require_evidence(recorded)
     wrong = [*_doubts(original), *_doubts(second), *_unlike(original, second)]
