@@ -196,7 +196,7 @@ def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engin
     [
         ("/app/src/penguin_classifier/model.py", "src/penguin_classifier/model.py"),
         ("/app/src/penguin_classifier/smuggled.py", "src/penguin_classifier/smuggled.py"),
-        ("/app/configs", "configs/base.yaml, configs/experiment.yaml"),
+        ("/app/configs", "configs/base.yaml, configs/experiment.yaml, configs/server.ini"),
     ],
 )
 def test_other_code_than_the_images_is_refused(
