@@ -3,7 +3,6 @@
 MLflow passes files on to their store by their path alone, without asking whose they are.
 """
 
-import json
 import posixpath
 import re
 from typing import TYPE_CHECKING
@@ -44,7 +43,7 @@ class ArtifactGuard:
                 await self._judge(scope)
             except MlflowException as error:
                 answer = Response(
-                    json.dumps(json.loads(error.serialize_as_json())),
+                    error.serialize_as_json(),
                     status_code=error.get_http_status_code(),
                     media_type="application/json",
                 )

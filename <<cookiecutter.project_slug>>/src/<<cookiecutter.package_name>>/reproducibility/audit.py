@@ -11,7 +11,7 @@ from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
 from .promotion import doubts
-from .recorded_run import read
+from .recorded_run import find, read
 from .store import connect, reachable
 from .url import without_credentials
 from .validation import judge
@@ -74,7 +74,7 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
     policy = team_policy()
     client = connect()
     runs = list(_runs(client, experiment))
-    audited = tuple(_audited(client, run, policy, close_dead) for run in counted(runs, "looking at the runs"))
+    audited = tuple(_audited(client, *found, policy, close_dead) for found in counted(runs, "looking at the runs"))
     aliases = () if experiment else tuple(_aliases(client, policy))
     return Audit(without_credentials(client.tracking_uri), audited, aliases)
 
@@ -85,14 +85,27 @@ def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
     for model in models:
         for alias, version in sorted(model.aliases.items()):
             if is_protected(alias, policy):
-                with reachable(client.tracking_uri):
-                    run_id = client.get_model_version(model.name, version).run_id
-                    run = client.get_run(run_id) if run_id else None
-                found = doubts(client, run)[0] if run else ["it is not the model of a run"]
+                found = _of_the_version(client, model.name, str(version))
                 yield AuditedAlias(model.name, alias, str(version), tuple(map(str, found)))
 
 
-def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[Run]":
+def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Violation]:
+    whose = f"version {number} of {model}"
+    with reachable(client.tracking_uri):
+        version = client.get_model_version(model, number)
+        try:
+            run = find(client, version.run_id or "none")
+        except Refused:
+            return [Violation(whose, "the run that it is the model of is not there", "promote one that is")]
+        outputs = run.outputs.model_outputs if run.outputs else []
+        places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        if client.get_model_version_download_uri(model, number) not in places:
+            return [Violation(whose, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
+    return doubts(client, run)[0]
+
+
+def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
+    """Yield every run, with the name of its experiment."""
     with reachable(client.tracking_uri):
         if experiment is None:
             found = _pages(client.search_experiments)
@@ -103,7 +116,7 @@ def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[Run]":
                 names = ", ".join(sorted(each.name for each in _pages(client.search_experiments))[:10])
                 raise Refused([Violation("experiment", f"there is no {experiment!r}", f"take one of these: {names}")])
         for each in found:
-            yield from _pages(client.search_runs, experiment_ids=[each.experiment_id])
+            yield from ((each.name, run) for run in _pages(client.search_runs, experiment_ids=[each.experiment_id]))
 
 
 def _pages(search: object, **arguments: object) -> Iterator:
@@ -116,9 +129,8 @@ def _pages(search: object, **arguments: object) -> Iterator:
             return
 
 
-def _audited(client: "MlflowClient", run: "Run", policy: Policy, close_dead: bool) -> Audited:
+def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy, close_dead: bool) -> Audited:
     tags, status = run.data.tags, run.info.status
-    recorded = read(client, run)
     verdict, problems = _of_the_end(tags, status)
     if verdict == "died" and close_dead:
         with reachable(client.tracking_uri):
@@ -126,10 +138,10 @@ def _audited(client: "MlflowClient", run: "Run", policy: Policy, close_dead: boo
             client.set_terminated(run.info.run_id, "KILLED")
         status, verdict, problems = "KILLED", "ended without a result", (_DEATH,)
     if verdict == "complies":
-        validation = judge(client, recorded, policy)
+        validation = judge(client, read(client, run), policy)
         problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
         verdict = "does not comply" if problems else "complies"
-    return Audited(run.info.run_id, recorded.experiment, tags.get("author", ""), status, verdict, problems)
+    return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
 
 
 def _of_the_end(tags: dict[str, str], status: str) -> tuple[Verdict, tuple[str, ...]]:

@@ -38,7 +38,7 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
         manifest = json.loads(files[MANIFEST].decode("utf-8", "surrogateescape"))
         canonical(manifest)  # no NaN, which JSON does not have
         schema = manifest["schema"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ManifestError(f"{MANIFEST} is no manifest") from None
     if schema != MANIFEST_SCHEMA:
         known = f"this version of the project reads {MANIFEST_SCHEMA}: update it"

@@ -39,11 +39,12 @@ class GatedAliases:
         what = f"{alias!r} cannot point to version {version.version} of {version.name!r}"
         run_id = version.run_id
         if not run_id:
-            return judgement.against_alias(what, "it names no run that it is the model of", "RUN_ID")
+            problem, fix = "it names no run that it is the model of", "register it from the run that logged it"
+            return Violation(judgement.KEY, f"{what}: {problem}", fix)
         run = tracking.get_run(run_id)
         models = [tracking.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
         if self.get_model_version_download_uri(version.name, version.version) not in {
-            model.artifact_location for model in models
+            model.artifact_location for model in models if model.source_run_id == run_id
         }:
             return judgement.against_alias(what, f"it is not the model that run {run_id} logged", run_id)
         again = run.data.tags.get(judgement.REPRODUCED_BY)

@@ -56,8 +56,9 @@ def _being(state: ContextVar[bool]) -> Iterator[None]:
 class Gated:
     """The gate, to be mixed into one of MLflow's stores; what it relies on there is tested against the pinned MLflow.
 
-    Every method of MLflow's that writes to a run first asks `_check_run_is_active`: there a run that has ended is
-    refused, unless the write is a note. So a method that this class does not know is refused too.
+    MLflow's methods that write to a run's record ask `_check_run_is_active` first: there a run that has ended is
+    refused, unless the write is a note. Deleting a run is not refused: it hides the run, with all of it, until it is
+    restored.
     """
 
     def __init__(self, policy: Policy, *arguments: Any) -> None:
@@ -85,10 +86,12 @@ class Gated:
         if run_status is None:
             return self._rename(run_id, run_name)
         wanted, now = RunStatus.to_string(run_status), self.status(run_id)
+        if wanted == now:
+            # A new name, or the same end told again by a client that did not hear the answer. Nothing is written of the
+            # status: it may have changed since it was read.
+            return self._rename(run_id, run_name)
         if now in judgement.CLOSED:
-            if wanted != now:
-                refuse(judgement.against_change(f"it cannot become {wanted}", run_id, now))
-            return self._rename(run_id, run_name)  # the same end, told again by a client that did not hear the answer
+            refuse(judgement.against_change(f"it cannot become {wanted}", run_id, now))
         if wanted == "FINISHED" and (violation := self.against_finish(run_id)):
             self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
             super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
@@ -131,6 +134,18 @@ class Gated:
             self.require_open(source_run, "its models take no more params")
         super().log_logged_model_params(model_id, params)
 
+    def delete_logged_model(self, model_id: str) -> None:
+        if source_run := self.get_logged_model(model_id).source_run_id:
+            self.require_open(source_run, "its models stay, because nobody could bring them back")
+        super().delete_logged_model(model_id)
+
+    def log_outputs(self, run_id: str, models: list[Any]) -> None:
+        for model in models:
+            if self.get_logged_model(model.model_id).source_run_id != run_id:
+                problem = f"model {model.model_id} was not logged in run {run_id}, so the gate could not guard it"
+                refuse(Violation(judgement.KEY, problem, "log it inside that run: mlflow.<library>.log_model(...)"))
+        super().log_outputs(run_id, models)
+
     def _check_run_is_active(self, run: SqlRun) -> None:
         super()._check_run_is_active(run)
         if run.status in judgement.CLOSED and not _noting.get():
@@ -160,6 +175,8 @@ class Gated:
             refuse(Violation(judgement.KEY, problem, "start a new run if it comes from somewhere else"))
         if added := sorted(key for key in asked if key not in tags and wanted[key] is not None):
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
+            if judgement.PARENT_TAG in added:
+                self.require_open(wanted[judgement.PARENT_TAG], "no run can be added inside it")
 
     def _rename(self, run_id: str, run_name: str | None) -> Any:
         with _being(_noting):
@@ -173,14 +190,13 @@ class Gated:
         """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
         run = self.get_run(run_id)
         tags, params, files = run.data.tags, run.data.params, _evidence(run)
-        if MANIFEST not in files and (parent := self._parent_of(tags)):
-            # A run inside another one is part of it: made by the same code, from the same config and data.
-            params, files = parent.data.params, _evidence(parent)
+        seen = {run_id}
+        # A run inside another one is part of it: made by the same code, from the same config and data.
+        while MANIFEST not in files and (parent := run.data.tags.get(judgement.PARENT_TAG)) and parent not in seen:
+            seen.add(parent)
+            run = self.get_run(parent)
+            params, files = run.data.params, _evidence(run)
         return judgement.against_finish(tags, params, files, self.policy)
-
-    def _parent_of(self, tags: Mapping[str, str]) -> Run | None:
-        parent = tags.get(judgement.PARENT_TAG)
-        return self.get_run(parent) if parent else None
 
 
 class GatedStore(Gated, SqlAlchemyStore):

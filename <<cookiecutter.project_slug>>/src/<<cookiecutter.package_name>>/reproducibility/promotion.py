@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .judgement import violation_in
 from .project import team_policy
 from .recorded_run import find, read
 from .reproduction import recheck
@@ -36,9 +37,12 @@ def promote(reference: str, model: str, alias: str) -> Promotion:
     """Register the model of the run that *reference* means as *model*, and let *alias* point to it.
 
     Raises NotPromotedError with everything that is missing and the command that supplies it, Refused when there is no
-    such run, StoreUnavailable. Nothing is registered then. Done twice, it registers once.
+    such run or a name is none, StoreUnavailable. Nothing is registered then. Done twice, it registers once.
     """
     client = connect()
+    from mlflow.exceptions import MlflowException
+
+    _require_names(model, alias)
     run = find(client, reference)
     found, verdict = doubts(client, run)
     models = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
@@ -49,8 +53,34 @@ def promote(reference: str, model: str, alias: str) -> Promotion:
         raise NotPromotedError(found)
     with reachable(client.tracking_uri):
         version = _registered(client, model, run.info.run_id, models[0])
-        client.set_registered_model_alias(model, alias, version)
+        try:
+            client.set_registered_model_alias(model, alias, version)
+        except MlflowException as error:
+            if violation := violation_in(str(error)):  # the gate knows better: something changed meanwhile
+                raise NotPromotedError([violation]) from None
+            raise
     return Promotion(model, alias, version, run.info.run_id, verdict)
+
+
+def _require_names(model: str, alias: str) -> None:
+    """Raise Refused for a name that no registry takes, before anything is registered."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils import validation
+
+    checks = {
+        "--model": (validation._validate_model_name, model),
+        "--alias": (validation._validate_model_alias_name, alias),
+    }
+    found = []
+    for option, (check, name) in checks.items():
+        try:
+            check(name)
+            if option == "--alias":
+                validation._validate_model_alias_name_reserved(name)
+        except MlflowException as error:
+            found.append(Violation(option, f"{name[:80]!r} is no name for it ({error.message})", "choose another"))
+    if found:
+        raise Refused(found)
 
 
 def doubts(client: "MlflowClient", run: "Run") -> tuple[list[Violation], str]:

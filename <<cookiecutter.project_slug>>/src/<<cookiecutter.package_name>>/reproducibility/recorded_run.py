@@ -110,9 +110,12 @@ def read(client: "MlflowClient", run: "Run") -> RecordedRun:
         experiment = client.get_experiment(run.info.experiment_id)
         require_at_home(client.tracking_uri, experiment)
         evidence, params = _evidence(client, run), run.data.params
-        parent = _get(client, run.data.tags.get(PARENT_TAG, ""))
-        if MANIFEST not in evidence and parent is not None:
-            evidence, params = _evidence(client, parent), parent.data.params
+        outer, seen = run, {run.info.run_id}
+        while MANIFEST not in evidence and (parent := outer.data.tags.get(PARENT_TAG, "")) not in seen:
+            seen.add(parent)
+            if (outer := _get(client, parent)) is None:
+                break
+            evidence, params = _evidence(client, outer), outer.data.params
     return RecordedRun(run, experiment.name, evidence, params)
 
 

@@ -73,6 +73,11 @@ def _against_start(database: str) -> Iterator[Violation]:
         fix = "set it to postgresql://…, or say --embedded for a database in the project"
         yield Violation("MLFLOW_BACKEND_STORE_URI", "it does not say which database the server keeps its runs in", fix)
         return
+    if os.environ.get("MLFLOW_SERVE_ARTIFACTS", "true").lower() in ("false", "0"):
+        yield Violation("MLFLOW_SERVE_ARTIFACTS", "files that pass the server by can be changed by anybody", "unset it")
+    if os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "mlflow-artifacts:").partition(":")[0] != "mlflow-artifacts":
+        fix = "name the place in MLFLOW_ARTIFACTS_DESTINATION, which only the server reaches"
+        yield Violation("MLFLOW_DEFAULT_ARTIFACT_ROOT", "files that pass the server by can be changed by anybody", fix)
     if find_spec("flask") is None:
         yield Violation("mlflow", "only the part of it for clients is installed", _INSTALL)
     try:
@@ -115,7 +120,8 @@ def _against_login() -> Iterator[Violation]:
 
 def _against_address(host: str, port: int) -> Iterator[Violation]:
     try:
-        with socket.create_server((host, port), reuse_port=False):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
             pass
     except (OSError, OverflowError) as error:
         yield Violation(f"{host}:{port}", f"nothing can be served there: {error}", "choose another: --port 5001")
@@ -123,6 +129,8 @@ def _against_address(host: str, port: int) -> Iterator[Violation]:
 
 def _migrate(database: str) -> None:
     """Create the tables of a new database, or bring those of an older MLflow to the form that this one reads."""
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -131,5 +139,8 @@ def _migrate(database: str) -> None:
         utils._safe_initialize_tables(engine)
         utils._upgrade_db(engine)
         engine.dispose()
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
+    except CommandError as error:
+        fix = "Start the MLflow that wrote it last, or restore a backup"
+        raise StoreUnavailable(without_credentials(database), f"another MLflow made it ({error})", fix) from error
+    except (SQLAlchemyError, MlflowException, ModuleNotFoundError) as error:
         raise StoreUnavailable(without_credentials(database), error) from error
