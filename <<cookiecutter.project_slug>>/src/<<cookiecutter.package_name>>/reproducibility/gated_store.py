@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow.entities import Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
@@ -188,15 +188,21 @@ class Gated:
 
     def against_finish(self, run_id: str) -> Violation | None:
         """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
-        run = self.get_run(run_id)
-        tags, params, files = run.data.tags, run.data.params, _evidence(run)
+        run = self._recorded(run_id)
+        tags, params, files = run.tags, run.params, _evidence(run)
         seen = {run_id}
         # A run inside another one is part of it: made by the same code, from the same config and data.
-        while MANIFEST not in files and (parent := run.data.tags.get(judgement.PARENT_TAG)) and parent not in seen:
+        while MANIFEST not in files and (parent := run.tags.get(judgement.PARENT_TAG)) and parent not in seen:
             seen.add(parent)
-            run = self.get_run(parent)
-            params, files = run.data.params, _evidence(run)
+            run = self._recorded(parent)
+            params, files = run.params, _evidence(run)
         return judgement.against_finish(tags, params, files, self.policy)
+
+    def _recorded(self, run_id: str) -> "_Recorded":
+        with self.ManagedSessionMaker(read_only=False) as session:
+            run = self._get_run(session, run_id)
+            tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
+            return _Recorded(run_id, run.artifact_uri, tags, params)
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -216,13 +222,22 @@ def _user() -> str | None:
     return g.get("mlflow_authenticated_user") if has_app_context() else None
 
 
-def _evidence(run: Run) -> dict[str, bytes]:
+class _Recorded(NamedTuple):
+    """What of a run the gate judges: MLflow's own answer also fetches metrics, inputs and models."""
+
+    run_id: str
+    artifact_uri: str
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+def _evidence(run: _Recorded) -> dict[str, bytes]:
     """Return the evidence among the files of *run*, wherever this store keeps them.
 
     Raises MlflowException, with which a client tries again, if they cannot be read: nothing is known then.
     """
     try:
-        repository, path = _repository(run)
+        repository, path = _repository(run.artifact_uri)
         names = {Path(file.path).name for file in repository.list_artifacts(path)}
         with TemporaryDirectory() as folder:
             return {
@@ -230,13 +245,12 @@ def _evidence(run: Run) -> dict[str, bytes]:
                 for name in sorted(names & {MANIFEST, CONFIG, LOCK, PATCH})
             }
     except Exception as error:
-        problem = f"the evidence of run {run.info.run_id} cannot be read ({recordable(error)})"
+        problem = f"the evidence of run {run.run_id} cannot be read ({recordable(error)})"
         fix = "see to the store of the artifacts, then end the run again"
         raise MlflowException(str(Violation(judgement.KEY, problem, fix)), TEMPORARILY_UNAVAILABLE) from error
 
 
-def _repository(run: Run) -> tuple[Any, str]:
-    uri = run.info.artifact_uri
+def _repository(uri: str) -> tuple[Any, str]:
     if not uri.startswith("mlflow-artifacts:"):
         return get_artifact_repository(uri), EVIDENCE
     # The server keeps these files itself: going through its own door would block it if it has one worker.
