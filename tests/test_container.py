@@ -22,6 +22,9 @@ from uuid import uuid4
 import pytest
 from laboratory import Laboratory
 
+# One after the other: images that one test takes away, another may be looking at.
+pytestmark = pytest.mark.xdist_group("containers")
+
 ADA = "Ada Lovelace <ada@example.com>"
 CONFIG = ("--config", "configs/experiment.yaml")
 COMMIT_LABEL = "org.opencontainers.image.revision"

@@ -30,7 +30,8 @@ import yaml
 from laboratory import Laboratory
 
 # Bringing it up takes longest: one worker does it, for all tests here.
-pytestmark = pytest.mark.xdist_group("server")
+# One after the other: what one test does to the engine, another would meet.
+pytestmark = pytest.mark.xdist_group("containers")
 
 HANGING = 300
 NAME = "mlflow.example.com"
