@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, reproduce, diff, image, server, tests, lint, lock, dev, ui. All: `nox -l`"""
+"""Every task by its name: nox -s train, checklist, reproduce, diff, image, server, tests, lint, lock, dev, ui. All: `nox -l`"""
 
 import sys
 import webbrowser
@@ -41,6 +41,13 @@ def train(session: nox.Session) -> None:
     config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
     # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
     session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def checklist(session: nox.Session) -> None:
+    """Ask the review checklist of this commit and its run, with evidence: nox -s checklist [-- --prove --run RUN_ID]"""
+    install(session, "requirements.txt")
+    session.run("repro", "checklist", *session.posargs)
 
 
 @nox.session(python=PYTHON)

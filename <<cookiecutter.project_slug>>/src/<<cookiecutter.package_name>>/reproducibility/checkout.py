@@ -10,15 +10,11 @@ from pathlib import Path
 
 from .digest import digest
 from .environment import LOCK
-from .git_command import answer, run
+from .git_command import answer, reaching, run
 from .recorded_run import RecordedRun
 from .url import without_credentials
 from .violation import Refused, Violation
 
-# How git reaches a remote for this user. git_command drops what else is named GIT_*.
-_REACHES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
-# Half a minute without a byte is a remote that is away.
-_BOUNDED = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "30"}
 # The run may come from anybody, and so may the address in it: no helper program, no option in disguise.
 _ADDRESS = re.compile(r"(?:https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+|/.+")
 
@@ -55,9 +51,8 @@ def _require_commit(root: Path, commit: str, remote: str) -> None:
         # The commit alone, or all branches where a server gives out no commit by its id. No reference is written.
         for wanted in (commit, "refs/heads/*"):
             options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--no-auto-maintenance")
-            reaches = {key: os.environ[key] for key in _REACHES if key in os.environ}
             try:
-                run(root, "fetch", *options, name, wanted, environment=reaches | _BOUNDED)
+                run(root, "fetch", *options, name, wanted, environment=reaching())
             except Refused as refused:
                 problems.append(f"{address}: {refused.violations[0].problem.rpartition(': ')[2]}")
             if _has(root, commit):

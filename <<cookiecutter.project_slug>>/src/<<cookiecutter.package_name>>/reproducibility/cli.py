@@ -60,6 +60,19 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a sentence")
     command.set_defaults(run=_promote)
 
+    command = commands.add_parser("checklist", help="the review checklist of this commit, each item with its evidence")
+    command.add_argument(
+        "--run", metavar="RUN_ID", dest="reference", help="the run shown for it; by default its newest finished one"
+    )
+    command.add_argument("--base", metavar="REF", help="the branch that it goes to; by default that of origin")
+    command.add_argument("--event", metavar="FILE", help="take run and base from a pull request: GITHUB_EVENT_PATH")
+    command.add_argument("--prove", action="store_true", help="make the run again if nobody has, to see the seed work")
+    command.add_argument("--svg", metavar="FILE", help="also draw it as a picture")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    form.add_argument("--markdown", action="store_true", help="print it as GitHub shows it in a summary or comment")
+    command.set_defaults(run=_checklist)
+
     command = commands.add_parser("audit", help="say of every run whether it could be made again, and why not")
     command.add_argument("experiment", nargs="?", help="its name; all experiments by default")
     command.add_argument("--close-dead", action="store_true", help="end runs whose process is gone from this machine")
@@ -159,6 +172,20 @@ def _promote(arguments: argparse.Namespace) -> None:
         print(json.dumps(asdict(done), indent=2))
         return
     print(f"{done.alias} of {done.model} is version {done.version}: run {done.run_id}, made again and {done.verdict}")
+
+
+def _checklist(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from .checklist import report
+    from .checklist.checklist import check
+
+    event = Path(arguments.event) if arguments.event else None
+    found = check(arguments.reference, event, arguments.base, prove=arguments.prove)
+    report.show(found, "json" if arguments.json else "markdown" if arguments.markdown else "table")
+    if arguments.svg:
+        report.draw(found, Path(arguments.svg))
+    sys.exit(found.exit_status)
 
 
 def _audit(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .blob import blobs
-from .git_command import answer, run
+from .git_command import answer, reaching, run
 from .url import without_credentials
 from .violation import Refused
 
@@ -21,13 +21,6 @@ _CONFIG = re.compile(r"configs/.*\.ya?ml")
 _MOST_COMMITS = 1000
 _DIFF = ("diff-tree", "-r", "--no-renames", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color")
 _AS_PATCH = ("--patch", "--binary", "--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers")
-# An answer that never comes must not be waited for; what a user set for reaching the remote stays.
-_REMOTE = {
-    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
-    "GIT_HTTP_LOW_SPEED_TIME": "10",
-}
-_REACHING = (*_REMOTE, "GIT_SSH", "GIT_ASKPASS")
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ def _is_here(top: Path, code: Code, aside: Mapping[str, str]) -> bool:
     names = (answer(top, "remote") or "").split()
     # Only where this repository fetches from anyway: an address in a tag may be anybody's. The run's own remote first.
     names.sort(key=lambda name: without_credentials(answer(top, "remote", "get-url", name) or "") != code.remote)
-    reach = aside | _REMOTE | {name: os.environ[name] for name in _REACHING if name in os.environ}
+    reach = {**aside, **reaching()}
     # Nothing here is to move: no branch of the remote's, no FETCH_HEAD.
     fetch = ("fetch", "--quiet", "--no-write-fetch-head", "--refmap=", "--no-tags", "--no-auto-gc")
     for name in names:

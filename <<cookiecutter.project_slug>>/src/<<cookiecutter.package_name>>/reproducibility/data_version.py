@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from .digest import canonical, digest
-from .place import shown_path
+from .place import one_line, shown_path
 from .stat_cache import StatCache
 from .violation import Refused, Violation
 
 _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
+_SHOWN = 5  # files that a message names
 _WORTH_THREADS = 1024 * 1024  # bytes; below it starting threads costs more than they save
 
 
@@ -65,6 +66,19 @@ def data_version(path: Path, cache: Path | None = None) -> DataVersion:
         raise _refused(f"{shown_path(path)} holds no data: {empty}", "put the data there")
     known.save()
     return DataVersion(digest(canonical(files)), files)
+
+
+def differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str) -> Iterator[str]:
+    """Say how files *found* differ from those *needed*, both {path: digest}; *itself* is the name of the path ``.``."""
+    for word, names in (
+        ("changed", [name for name in needed if name in found and needed[name] != found[name]]),
+        ("missing", [name for name in needed if name not in found]),
+        ("added since", [name for name in found if name not in needed]),
+    ):
+        if names:
+            shown = ", ".join(one_line(itself if name == "." else name, 200) for name in names[:_SHOWN])
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield f"{word}: {shown}{more}"
 
 
 def _listed(path: Path) -> Iterator[tuple[str, str]]:

@@ -169,6 +169,12 @@ def pins(lock: str, text: bytes) -> dict[str, str]:
     return found
 
 
+def unhashed(text: bytes) -> list[str]:
+    """Return the pins in a lock's *text* that no hash secures."""
+    lines = (line for _, line in _logical_lines(text.decode("utf-8", "replace")))
+    return [line.split()[0] for line in lines if not re.search(r"\s--hash=sha256:[0-9a-f]{64}", line)]
+
+
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) with continued lines joined, without comments and blank lines."""
     start, parts = 0, []

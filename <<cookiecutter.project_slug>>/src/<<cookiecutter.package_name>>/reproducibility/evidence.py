@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from .config_file import config_digest, flatten
 from .digest import canonical, digest
 from .environment import LOCK
@@ -19,6 +21,29 @@ MANIFEST_SCHEMA = 1
 
 class ManifestError(ValueError):
     """A manifest is none, or is written in a way that this version of the project does not know."""
+
+
+class _File(BaseModel):
+    path: str
+    size: int
+    digest: str
+
+
+class _Manifest(BaseModel):
+    """What the readers of a manifest rely on; there is more in it."""
+
+    model_config = ConfigDict(strict=True)
+
+    tags: dict[str, str]
+    params: dict[str, str]
+    policy: dict[str, Any]
+    patch_digest: str | None
+    data_files: list[_File]
+    environment: dict[str, Any]
+    overrides: list[str]
+    entry_point: str | None
+    # Manifests of schema 1 did not always have them.
+    config_files: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -43,8 +68,11 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
     if schema != MANIFEST_SCHEMA:
         known = f"this version of the project reads {MANIFEST_SCHEMA}: update it"
         raise ManifestError(f"{MANIFEST} has the schema {str(schema)[:20]!r}, and {known}")
-    if not all(isinstance(manifest.get(part), dict) for part in ("tags", "params", "policy")):
-        raise ManifestError(f"{MANIFEST} is no manifest")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ManifestError(f"{MANIFEST} is no manifest: {place[:80]}") from None
     return manifest
 
 

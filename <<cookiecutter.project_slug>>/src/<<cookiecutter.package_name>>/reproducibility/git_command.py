@@ -34,6 +34,15 @@ _PINNED = {
 }
 
 
+# How this user reaches a remote, which is away if no byte comes for half a minute.
+_REACHES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
+_BOUNDED = {
+    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
+    "GIT_HTTP_LOW_SPEED_TIME": "30",
+}
+
+
 def run(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
     """Return what ``git <arguments>`` prints in *folder*, to the byte. Pathspecs are literal.
 
@@ -43,6 +52,11 @@ def run(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[
     if finished.returncode:
         raise Refused([_failure(folder, arguments[0], finished.stderr.decode("utf-8", "replace"))])
     return finished.stdout
+
+
+def reaching() -> dict[str, str]:
+    """Return the environment of a git command that talks to a remote: as this user does, and with bounded patience."""
+    return _BOUNDED | {name: os.environ[name] for name in _REACHES if name in os.environ}
 
 
 def answer(folder: Path, *arguments: str) -> str | None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,7 @@ class Provenance:
     """Where a run comes from, as it was when the run started. A part that could not be told is None: see `refusals`."""
 
     values: Mapping[str, Any]
+    config_files: tuple[str, ...]
     overrides: tuple[str, ...]
     policy: Policy
     git: GitState | None
@@ -111,6 +112,7 @@ class Provenance:
             "data_files": [file._asdict() for file in self.data.files] if self.data else None,
             "environment": self.environment.described() if self.environment else None,
             "seeding": asdict(self.seeding) if self.seeding else None,
+            "config_files": self.config_files,
             "overrides": self.overrides,
             "policy": self.policy.model_dump(mode="json"),
             "entry_point": self.entry_point,
@@ -174,6 +176,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
     values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
     return Provenance(
         values=values,
+        config_files=_in_the_project(config.source.files) if isinstance(config, Config) else (),
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
         git=attempt(lambda: source.state(PROJECT_ROOT)),
@@ -184,6 +187,12 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         entry_point=_entry_point(),
         refusals=tuple(refusals),  # last: the attempts above fill it
     )
+
+
+def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
+    """Return *files* as posix paths, relative to the project root where they lie in it."""
+    root = PROJECT_ROOT
+    return tuple((file.relative_to(root) if file.is_relative_to(root) else file).as_posix() for file in files)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,22 +4,20 @@ import os
 import posixpath
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
 from .blob import blob_sizes, blobs
-from .data_version import DataFile, DataVersion, data_version
+from .data_version import DataFile, DataVersion, data_version, differences
 from .git_command import run
 from .place import one_line
 from .progress import say
 from .provenance import data_cache
 from .recorded_run import RecordedRun
 from .violation import Refused, Violation
-
-_SHOWN = 5
 
 
 def levels_above(path: str) -> int:
@@ -184,21 +182,9 @@ def _missing(recorded: RecordedRun, source: Path, place: Path) -> Violation:
     if found is None:
         there = f"nothing that can be read is at {one_line(str(source), 200)}"
     else:
-        there = "; ".join(_differences(needed, {file.path: file.digest for file in found.files}, source.name))
+        there = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
     problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {there}"
     fix = "bring that version back, or name the place where it is with --data PATH"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
     return Violation("data_version", problem, fix)
-
-
-def _differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str) -> Iterator[str]:
-    for word, names in (
-        ("changed", [name for name in needed if name in found and needed[name] != found[name]]),
-        ("missing", [name for name in needed if name not in found]),
-        ("added since", [name for name in found if name not in needed]),
-    ):
-        if names:
-            shown = ", ".join(one_line(itself if name == "." else name, 200) for name in names[:_SHOWN])
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"{word}: {shown}{more}"

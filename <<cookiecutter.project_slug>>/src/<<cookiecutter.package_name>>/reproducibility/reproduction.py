@@ -88,7 +88,6 @@ def recheck(reference: str) -> Verdict:
     For whoever must rely on the verdict: both are read and judged as they are now, and no tag is believed but for the
     name of the second run. Raises Refused when there is none, or when one of them was altered since.
     """
-    tolerance = team_policy().tolerance
     client = connect()
     asked = find(client, reference)
     original = read(client, outermost(client, asked))
@@ -100,12 +99,20 @@ def recheck(reference: str) -> Verdict:
     if second.run.data.tags.get(REPRODUCES) != original.run.info.run_id or again == original.run.info.run_id:
         problem = f"the tag names {again[:40]!r}, which does not repeat this run"
         raise Refused([Violation(REPRODUCED_BY, problem, f"make it again: repro reproduce {asked.info.run_id}")])
+    return judged(client, asked, original, second)
+
+
+def judged(client: "MlflowClient", asked: "Run", original: RecordedRun, second: RecordedRun) -> Verdict:
+    """Compare two recorded runs made from the same; *asked* is *original*, or a run inside it that is judged alone.
+
+    Raises Refused when they were made from different things, or one of them was altered since.
+    """
     for recorded in (original, second):
         _require_evidence(recorded)
     wrong = [*_doubts(original), *_doubts(second), *_unlike(original, second)]
     if wrong:
         raise Refused(wrong)
-    return _verdict(client, asked, original, second, [], tolerance)
+    return _verdict(client, asked, original, second, [], team_policy().tolerance)
 
 
 def _verdict(

@@ -1,0 +1,54 @@
+"""Ancestry: how the commit of a run and the commit under review are related, in the repository at hand."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..git_command import answer, run
+from ..violation import Refused, Violation
+from .item import Untold
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_DEEPEN = "git fetch --unshallow (in a workflow: actions/checkout with `fetch-depth: 0`)"
+
+
+def resolved(root: Path, name: str, fix: str) -> str:
+    """Return the id of the commit that *name* means; raises Untold, with *fix*, where the repository has no such."""
+    if (commit := answer(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")) is None:
+        raise Untold([Violation("base", f"{name[:80]!r} is no commit of this repository", fix)])
+    return commit
+
+
+def fork_point(root: Path, base: str, head: str) -> str:
+    """Return the newest commit that *base* and *head* have in common, where what is under review begins."""
+    if (common := answer(root, "merge-base", base, head)) is None:
+        fix = _DEEPEN if is_shallow(root) else "name the branch that this one goes to: --base origin/main"
+        raise Untold([Violation("base", f"{head[:12]} and {base[:12]} have no commit in common here", fix)])
+    return common
+
+
+def require_ancestor(root: Path, commit: str, head: str) -> None:
+    """Raise Refused unless *commit* is *head* or one before it; Untold where the clone is too shallow to tell."""
+    if commit == head:
+        return
+    is_here = bool(_COMMIT.fullmatch(commit)) and answer(root, "cat-file", "-t", commit) == "commit"
+    if is_here and answer(root, "merge-base", commit, head) == commit:
+        return
+    if is_shallow(root):
+        problem = f"the clone is shallow, so nobody can tell whether {commit[:12]} comes before {head[:12]}"
+        raise Untold([Violation("git_commit", problem, _DEEPEN)])
+    where = "is not among the commits before" if is_here else "is not in this repository, and not before"
+    problem = f"the run's commit {commit[:12]} {where} the one under review, {head[:12]}"
+    raise Refused([Violation("git_commit", problem, "train anew from it: nox -s train")])
+
+
+def changed(root: Path, commit: str, head: str, paths: Sequence[str]) -> list[str]:
+    """Return which files under *paths*, relative to *root*, differ between the two commits."""
+    names = run(root, "diff", "--name-only", "--no-renames", "--relative", "-z", commit, head, "--", *paths)
+    return [os.fsdecode(name) for name in names.split(b"\0") if name]
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether the clone lacks the commits before some point."""
+    return answer(root, "rev-parse", "--is-shallow-repository") == "true"
