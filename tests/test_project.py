@@ -42,6 +42,20 @@ src/penguin_classifier/reproducibility/build.py
 src/penguin_classifier/reproducibility/cause.py
 src/penguin_classifier/reproducibility/chart.py
 src/penguin_classifier/reproducibility/checkout.py
+src/penguin_classifier/reproducibility/checklist/__init__.py
+src/penguin_classifier/reproducibility/checklist/ancestry.py
+src/penguin_classifier/reproducibility/checklist/checklist.py
+src/penguin_classifier/reproducibility/checklist/commit_reviewed.py
+src/penguin_classifier/reproducibility/checklist/config_committed.py
+src/penguin_classifier/reproducibility/checklist/data_tracked.py
+src/penguin_classifier/reproducibility/checklist/item.py
+src/penguin_classifier/reproducibility/checklist/parameters_logged.py
+src/penguin_classifier/reproducibility/checklist/proof.py
+src/penguin_classifier/reproducibility/checklist/pull_request.py
+src/penguin_classifier/reproducibility/checklist/report.py
+src/penguin_classifier/reproducibility/checklist/requirements_updated.py
+src/penguin_classifier/reproducibility/checklist/review.py
+src/penguin_classifier/reproducibility/checklist/seed_works.py
 src/penguin_classifier/reproducibility/cli.py
 src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
@@ -73,6 +87,7 @@ src/penguin_classifier/reproducibility/gated_store.py
 src/penguin_classifier/reproducibility/git.py
 src/penguin_classifier/reproducibility/git_command.py
 src/penguin_classifier/reproducibility/image.py
+src/penguin_classifier/reproducibility/imported_code.py
 src/penguin_classifier/reproducibility/interruption.py
 src/penguin_classifier/reproducibility/judgement.py
 src/penguin_classifier/reproducibility/kinship.py
@@ -149,10 +164,15 @@ def names_in(statement: ast.ImportFrom) -> list[str]:
 def test_imports_in_the_machinery_go_one_way(project: Path) -> None:
     machinery = project / "src" / "penguin_classifier" / "reproducibility"
     imports: dict[str, set[str]] = {}
-    for path in machinery.glob("*.py"):
+    for path in machinery.rglob("*.py"):
+        own = path.relative_to(machinery).with_suffix("")
         statements = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
-        own = [node for node in statements if node.level == 1 and path.stem != "__init__"]
-        imports[path.stem] = {name for node in own for name in ([node.module] if node.module else names_in(node))}
+        imports[own.as_posix()] = {
+            "/".join((*own.parts[: -node.level], *name.split(".")))
+            for node in statements
+            if 0 < node.level <= len(own.parts) and own.name != "__init__"
+            for name in ([node.module] if node.module else names_in(node))
+        }
     # Take away, again and again, what imports nothing that is left; what remains imports itself in a circle.
     while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
         imports = {name: needed for name, needed in imports.items() if name not in free}

@@ -12,6 +12,7 @@ import click
 from . import source
 from .config_file import Config
 from .digest import canonical
+from .imported_code import foreign_code
 from .judgement import REPRODUCES
 from .policy import violations
 from .project import PROJECT_ROOT
@@ -36,6 +37,8 @@ def admit(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun:
         raise Refused([Violation("config", f"it is of type {type(config).__name__}, not a config", fix)])
     provenance = gather(config)
     found = [*provenance.refusals, *_set_by_hand(tags), *([] if begun else _unplaced(provenance))]
+    if provenance.git:
+        found += foreign_code(PROJECT_ROOT, outside=provenance.policy.environment_drift == "refuse")
     # A run that is made again has the config of the run it repeats, from its evidence and not from a commit; the tag
     # that this gives it names that run, and `repro validate` sees whether the two agree.
     if provenance.policy.uncommitted_config == "refuse" and REPRODUCES not in run_context():

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def is_committed(root: Path, path: Path) -> bool:
     written = Path(root, path)
     top = answer(root, "rev-parse", "--show-toplevel")
     return all(_is_committed(top, step) for step in {written, Path(os.path.realpath(written))})
+
+
+def ignored(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return which *files*, all of them in the project at *root*, are in no commit because git ignores them."""
+    if not files:
+        return []
+    listed = run(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *map(str, files))
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
 def _is_committed(top: str | None, path: Path) -> bool:

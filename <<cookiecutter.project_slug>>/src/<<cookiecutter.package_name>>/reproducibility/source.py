@@ -1,5 +1,6 @@
 """The source: which code runs and who runs it, told by the git work tree or, where there is none, by the image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import git, image
@@ -14,6 +15,11 @@ def state(root: Path) -> GitState:
 def is_committed(root: Path, path: Path) -> bool:
     """Tell whether *path* is in the commit with exactly the bytes it has on disk."""
     return image.is_committed(root, path) if image.inside(root) else git.is_committed(root, path)
+
+
+def ignored(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return which *files* of the project git ignores, relative to *root*; of an image's files its build told."""
+    return [] if image.inside(root) else git.ignored(root, files)
 
 
 def identity(root: Path) -> str | None:

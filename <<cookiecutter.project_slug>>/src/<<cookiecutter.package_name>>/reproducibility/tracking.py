@@ -14,12 +14,13 @@ from .config_file import Config
 from .context import carrying
 from .evidence import EVIDENCE
 from .failure import FAILURE_TAG, is_outage, reason
+from .imported_code import foreign_code
 from .interruption import Interruption
 from .judgement import violation_in
-from .policy import violations
+from .policy import Policy, violations
 from .process import PROCESS_TAG, this_process
 from .progress import say
-from .project import team_defaults, team_policy
+from .project import PROJECT_ROOT, team_defaults, team_policy
 from .provenance import Provenance, current_data
 from .store import StoreUnavailable, connect, experiment_id, impatient, reachable
 from .violation import Refused, Violation
@@ -113,14 +114,17 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
 
 
 def validate_required_tags() -> None:
-    """Raise RunIncomplete, naming each, if the active MLflow run lacks a tag or param that the policy requires."""
+    """Raise RunIncomplete, naming each, if the active MLflow run lacks a tag or param that the policy requires.
+
+    So it does if code was imported that nobody could have again.
+    """
     run = _active_run()
     import mlflow
 
     client = mlflow.MlflowClient()
     with reachable(client.tracking_uri):
         data = client.get_run(run.info.run_id).data
-    if found := violations(data.tags, data.params, team_policy()):
+    if found := [*violations(data.tags, data.params, team_policy()), *_unrecorded_code(team_policy())]:
         raise RunIncomplete(found)
 
 
@@ -186,8 +190,14 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
                     "data_version", "the data changed while the run was going on", "run again on data that is at rest"
                 )
             )
+    # Once more: most of what a run imports it imports on the way.
+    found += _unrecorded_code(provenance.policy)
     if found:
         raise RunIncomplete(found)
+
+
+def _unrecorded_code(policy: Policy) -> Iterator[Violation]:
+    return foreign_code(PROJECT_ROOT, outside=policy.environment_drift == "refuse")
 
 
 def _end(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", status: str) -> None:
