@@ -1,4 +1,4 @@
-"""Every task of the template by its name: nox -s demo, tests, lint, lock, bench. `nox -l` lists them."""
+"""Every task of the template by its name: nox -s demo, tests, lint, lock, picture, bench. `nox -l` lists them."""
 
 import json
 import shutil
@@ -78,6 +78,20 @@ def lock(session: nox.Session) -> None:
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
             shutil.copyfile(made, HERE / "<<cookiecutter.project_slug>>" / made.name)
+
+
+@nox.session
+def picture(session: nox.Session) -> None:
+    """Draw the checklist that the README of every project shows, of a new project's first run."""
+    install(session)
+    drawn = HERE / "<<cookiecutter.project_slug>>" / "docs" / "checklist.svg"
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("cookiecutter", "--no-input", "--output-dir", folder, str(HERE), f"python_version={PYTHONS[0]}")
+        (project,) = Path(folder).iterdir()
+        with session.chdir(project):
+            session.run("nox", "-s", "train")
+            # That nobody can fetch its commit yet is what a new project is told.
+            session.run("nox", "-s", "checklist", "--", "--prove", "--svg", str(drawn), success_codes=[1])
 
 
 @nox.session

@@ -19,6 +19,7 @@ configs/experiment.yaml
 configs/server.ini
 data/README.md
 data/penguins.csv
+docs/checklist.svg
 noxfile.py
 pyproject.toml
 requirements-dev.txt

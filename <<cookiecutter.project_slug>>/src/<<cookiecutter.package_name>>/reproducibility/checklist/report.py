@@ -37,11 +37,17 @@ def show(checklist: Checklist, form: str) -> None:
     else:
         from rich.console import Console
 
-        _print(Console(highlight=False, markup=False), checklist)
+        console = Console(highlight=False, markup=False)
+        _print(console, checklist)
+        if checklist.place:
+            console.print(f"The run is recorded in {checklist.place}", soft_wrap=True)
 
 
 def draw(checklist: Checklist, file: Path) -> None:
-    """Write *checklist* as an SVG picture that needs nothing else; raises Refused where that cannot be written."""
+    """Write *checklist* as an SVG picture that needs nothing else, without where the run is recorded.
+
+    Raises Refused where the picture cannot be written.
+    """
     from rich.console import Console
 
     console = Console(record=True, width=_WIDTH, highlight=False, markup=False, file=io.StringIO(), force_terminal=True)
@@ -74,8 +80,6 @@ def _print(console: "Console", checklist: Checklist) -> None:
     console.print(_subject(checklist), soft_wrap=True)
     console.print(table)
     console.print(_verdict(checklist), style=_STYLES[State.HOLDS if checklist.exit_status == 0 else State.FAILS])
-    if checklist.place:
-        console.print(f"The run is recorded in {checklist.place}", soft_wrap=True)
 
 
 def _markdown(checklist: Checklist) -> str:
