@@ -49,10 +49,10 @@ def diff(a: str, b: str, with_patch: bool = False) -> Difference:
 def results(a: str, b: str) -> Verdict:
     """Compare only what came out of the runs that *a* and *b* mean, and of those inside them, as if *b* repeated *a*.
 
-    It holds if all of it is the same within the tolerance of the team's policy. What they were made from does not count;
-    where it differs, it is among the conditions. Nothing is recorded.
+    It holds if all of it is the same within the tolerance of the team's policy. What they were made from does not
+    count; where it differs, it is among the conditions. Nothing is recorded.
 
-    Raises Refused when one is not there or cannot be read and when both are one, StoreUnavailable when the store is away.
+    Raises Refused when one is not there or cannot be read and when both are one, StoreUnavailable when it is away.
     """
     tolerance = team_policy().tolerance
     say("opening the tracking store ...")
