@@ -51,17 +51,17 @@ def checklist(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
-def validate(session: nox.Session) -> None:
-    """Check a recorded run by its id, its tags, params and evidence: nox -s validate -- RUN_ID"""
-    install(session, "requirements.txt")
-    session.run("repro", "validate", *session.posargs)
-
-
-@nox.session(python=PYTHON)
 def reproduce(session: nox.Session) -> None:
     """Make a recorded run again from its id, and compare the two: nox -s reproduce -- RUN_ID [--container]"""
     install(session, "requirements.txt")
     session.run("repro", "reproduce", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def validate(session: nox.Session) -> None:
+    """Check a recorded run by its id, its tags, params and evidence: nox -s validate -- RUN_ID"""
+    install(session, "requirements.txt")
+    session.run("repro", "validate", *session.posargs)
 
 
 @nox.session(python=PYTHON)

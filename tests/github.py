@@ -1,6 +1,7 @@
 """GitHub as a pull request meets it: act runs the generated workflow file itself, on this machine.
 
-The actions of others are stand-ins that do here what they do there; everything else is real: git, nox, the locks, MLflow.
+The actions of others are stand-ins that do here what they do there; everything else is real: git, nox, the locks and
+MLflow.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4

@@ -1,10 +1,9 @@
-"""The generated workflow file is executed: green when all is well, and red, with the reason in its summary, when not."""
+"""The generated workflow file is executed: green when all is well, red with the reason in its summary when not."""
 
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest

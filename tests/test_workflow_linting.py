@@ -1,4 +1,4 @@
-"""The workflow files as they lie there: clean under the linters, least permissions, pinned actions, only nox at work."""
+"""The workflow files as they lie there: clean under linters, least permissions, pinned actions, only nox at work."""
 
 import re
 import shlex
