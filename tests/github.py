@@ -41,7 +41,6 @@ UPLOAD = """
 mkdir -p "$GITHUB_KEPT/artifacts"
 rm -rf "$GITHUB_KEPT/artifacts/$NAME"
 cp -r "$FOLDER" "$GITHUB_KEPT/artifacts/$NAME"
-cp "$GITHUB_STEP_SUMMARY" "$GITHUB_KEPT/artifacts/summary.md"
 rm -rf "$FOLDER"  # another job runs on another machine
 """
 DOWNLOAD = 'mkdir -p "$FOLDER" && cp -r "$GITHUB_KEPT/artifacts/$NAME/." "$FOLDER"'
@@ -56,24 +55,25 @@ STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "actions/download-artifact": ({"name": "NAME", "path": "FOLDER"}, DOWNLOAD),
 }
 DEFAULTS = {"fetch-depth": "1"}
+SUMMARY = "⚙  Summary - "  # how act shows what GitHub puts on the page of the workflow
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """What became of one: {job: success or failure} of those that ran, all that was printed, and what was kept."""
+    """What became of one: {job: success or failure} of those that ran, the summary of all, and all that was printed.
+
+    artifacts: the folder of what was uploaded, each under its name.
+    """
 
     jobs: dict[str, str]
+    summary: str
     log: str
-    kept: Path
+    artifacts: Path
 
     @property
-    def summary(self) -> str:
-        """The summary of the job experiment."""
-        return (self.kept / "artifacts" / "summary.md").read_text("utf-8")
-
-    def rows(self, text: str | None = None) -> dict[str, str]:
-        """{title of an item: its mark} in the table of the checklist, by default of the summary."""
-        rows = re.findall(r"^\| (\S+) \| \*\*(.+?)\*\* \|", text or self.summary, re.MULTILINE)
+    def rows(self) -> dict[str, str]:
+        """{title of an item: its mark} in the table of the checklist in the summary."""
+        rows = re.findall(r"^\| (\S+) \| \*\*(.+?)\*\* \|", self.summary, re.MULTILINE)
         return {title: mark for mark, title in rows}
 
 
@@ -157,7 +157,9 @@ class GitHub:
         )
         lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
         jobs = {line["jobID"]: line["jobResult"] for line in lines if "jobResult" in line}
-        return Workflow(jobs, "".join(f"{line['msg'].rstrip()}\n" for line in lines), self.kept)
+        summaries = [line["msg"].partition(SUMMARY)[2] for line in lines if SUMMARY in line["msg"]]
+        log = "".join(f"{line['msg'].rstrip()}\n" for line in lines)
+        return Workflow(jobs, "".join(summaries), log, self.kept / "artifacts")
 
     def _actions(self, place: Path) -> list[tuple[str, Path]]:
         """Write a stand-in for each action that the workflow uses; return them with the version it asks for."""
