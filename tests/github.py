@@ -146,7 +146,7 @@ class GitHub:
             *(self.act, "pull_request", "--directory", str(place), "--eventpath", str(self.folder / "event.json")),
             *("--platform", "ubuntu-latest=-self-hosted", "--no-skip-checkout", "--no-cache-server", "--json"),
             *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}", "--env", f"GITHUB_KEPT={self.kept}"),
-            *("--env", f"GITHUB_RUN_ID={uuid4().int % 10**10}"),
+            *("--env", f"GITHUB_RUN_ID={uuid4().int % 10**10}", "--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
             *(part for name, action in self._actions(place) for part in ("--local-repository", f"{name}={action}")),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in secrets.items() for part in ("--secret", f"{name}={value}")),

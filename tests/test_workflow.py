@@ -27,7 +27,7 @@ GROW = 'with open("data/penguins.csv", "a") as table: table.write("Adelie,Dream,
 BREAKING = {
     "parameters": (("src/PACKAGE/experiment.py", FIGURE, FIGURE + DRAWN), {"seed"}),
     "data": (("scripts/train.py", TRAIN, LATER.format(GROW)), {"commit"}),
-    "seed": (("src/PACKAGE/model.py", "random_state=seed", "random_state=None"), set()),
+    "seed": (("src/PACKAGE/model.py", "random_state=seed", "random_state=__import__('os').getpid()"), set()),
     "config": (("scripts/train.py", "(config)\n\n\nif", '(config.model_copy(update={"seed": 7}))\n\n\nif'), set()),
     "requirements": (("pyproject.toml", '    "alembic",\n', '    "alembic",\n    "httpx",\n'), set()),
     "commit": (("scripts/train.py", TRAIN, '    open("notes.txt", "w").close()\n' + TRAIN), set()),
