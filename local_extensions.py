@@ -64,12 +64,14 @@ LOOKED_FOR = {
 
 
 class Answers(Extension):
-    """`<< cookiecutter.x | quoted >>` for TOML, YAML, JSON and Python; `| markdown` for Markdown; the derived names."""
+    """`<< cookiecutter.x | quoted >>` for TOML, YAML, JSON and Python; `| markdown` for Markdown;
+    `| onwards` for a version and the newer ones; the derived names."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.context_class = AnswersContext
-        environment.filters.update(quoted=quoted, markdown=markdown, hexadecimal=hexadecimal, literally=literally)
+        environment.filters.update(quoted=quoted, onwards=onwards, markdown=markdown)
+        environment.filters.update(hexadecimal=hexadecimal, literally=literally)
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Lets only files and hooks of the template be templates; any other text renders to itself.
@@ -138,6 +140,12 @@ def derived_names(project_name: str) -> dict[str, str]:
 def quoted(answer: str) -> str:
     """A double-quoted string that TOML, YAML, JSON and Python all read back as the answer."""
     return json.dumps(answer, ensure_ascii=False)
+
+
+def onwards(version: str) -> str:
+    """The Pythons that the template knows from *version* on, as a list that YAML, JSON and Python read."""
+    known = json.loads((HERE / "cookiecutter.json").read_text(encoding="utf-8"))["python_version"]
+    return json.dumps(known[known.index(version) :])
 
 
 def hexadecimal(answer: str) -> str:

@@ -10,7 +10,10 @@ import pytest
 FILES = """
 .dockerignore
 .gitattributes
+.github/pull_request_template.md
+.github/workflows/ml-validation.yml
 .gitignore
+.pre-commit-config.yaml
 Dockerfile
 README.md
 compose.yaml
@@ -62,6 +65,7 @@ src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
 src/penguin_classifier/reproducibility/comparison.py
 src/penguin_classifier/reproducibility/compose.py
+src/penguin_classifier/reproducibility/condition.py
 src/penguin_classifier/reproducibility/config_file.py
 src/penguin_classifier/reproducibility/container.py
 src/penguin_classifier/reproducibility/content.py
@@ -115,6 +119,7 @@ src/penguin_classifier/reproducibility/server_settings.py
 src/penguin_classifier/reproducibility/snapshot.py
 src/penguin_classifier/reproducibility/source.py
 src/penguin_classifier/reproducibility/stat_cache.py
+src/penguin_classifier/reproducibility/step_output.py
 src/penguin_classifier/reproducibility/store.py
 src/penguin_classifier/reproducibility/strict_yaml.py
 src/penguin_classifier/reproducibility/testimony.py
@@ -210,10 +215,10 @@ def test_every_task_that_a_document_names_exists(project: Path, template: Path, 
         return set(re.findall(r"^[*-] (\w+)", listed.stdout, re.MULTILINE))
 
     of_project, of_template = tasks(project), tasks(template)
-    for document in [*project.rglob("*.md"), *project.rglob("*.yaml"), *project.rglob("*.py")]:
+    for document in (path for kind in ("md", "yaml", "yml", "py") for path in project.rglob(f"*.{kind}")):
         named = set(re.findall(r"nox -s (\w+)", document.read_text("utf-8")))
         assert named <= of_project, document
-    for document in (template / "README.md", template / "CONTRIBUTING.md"):
+    for document in (template / "README.md", template / "CONTRIBUTING.md", *template.glob(".github/*/*.yml")):
         named = set(re.findall(r"nox -s (\w+)", document.read_text("utf-8")))
         assert named <= of_project | of_template, document
 

@@ -106,6 +106,9 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     form.add_argument("--code", action="store_true", help="print the patch between their code instead")
+    command.add_argument(
+        "--results", action="store_true", help="only whether the same came out, within the tolerance of the policy"
+    )
     command.add_argument("--plot", metavar="FILE.png", help="draw the metrics that differ most, step by step")
     command.add_argument("--html", metavar="FILE", help="write all of it as one page that needs nothing else")
     command.set_defaults(run=_diff)
@@ -206,8 +209,17 @@ def _diff(arguments: argparse.Namespace) -> None:
     import json
 
     from . import difference_table
-    from .diff import diff
+    from .diff import diff, results
+    from .verdict_report import COMPARED, show
+    from .violation import Refused, Violation
 
+    if arguments.results:
+        if arguments.code or arguments.plot or arguments.html:
+            problem = "it looks at what came out only, and draws nothing"
+            raise Refused([Violation("--results", problem, "leave --code, --plot and --html out")])
+        verdict = results(arguments.a, arguments.b)
+        show(verdict, arguments.json, COMPARED)
+        sys.exit(0 if verdict.holds else 1)
     found = diff(arguments.a, arguments.b, with_patch=arguments.code or bool(arguments.html))
     if arguments.json:
         print(json.dumps(difference_table.as_json(found), indent=2, allow_nan=False))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from .config_file import Config, load
+from .step_output import hand_on
 
 if TYPE_CHECKING:
     from .validation import Validation
@@ -22,8 +23,8 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
     """Return the command that loads a *model* from ``--config`` and ``--set``, runs it, and validates its run.
 
     *run_experiment* trains and returns the id of its run; the first paragraph of its docstring is the help. The
-    command ends with status 0 when the run holds, 1 when the training failed or the run does not hold, 2 when nothing
-    was started, and 130 after Ctrl-C.
+    command hands the ``run_id`` on to later steps of a CI job, and ends with status 0 when the run holds, 1 when the
+    training failed or the run does not hold, 2 when nothing was started, and 130 after Ctrl-C.
     """
 
     purpose = (inspect.getdoc(run_experiment) or "").partition("\n\n")[0]
@@ -39,6 +40,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
             run_id = run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        hand_on("run_id", run_id)
         from .validation import validate
 
         validation = validate(run_id)

@@ -18,7 +18,7 @@ from .violation import Refused
 
 # What no training reads: words, tests, checks and tools.
 _BESIDE = re.compile(
-    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|\.\w+|requirements-\w+\.txt"
+    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|\.[\w.-]+|requirements-\w+\.txt"
 )
 CompareCode = Callable[[Code, Code], CodeDifference]
 

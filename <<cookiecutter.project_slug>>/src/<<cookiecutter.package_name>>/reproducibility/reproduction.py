@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from . import second_run
 from .checkout import checkout
+from .condition import INTERPRETER, conditions
 from .config_file import config_digest
-from .environment import LOCK, pins
+from .environment import LOCK
 from .evidence import CONFIG, PATCH, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .interruption import Interruption
@@ -24,16 +25,12 @@ from .recorded_run import RecordedRun, find, read, unlike
 from .recovered_data import levels_above, recover
 from .store import connect, page
 from .strict_yaml import to_yaml
-from .verdict import Condition, Verdict, record
+from .verdict import Verdict, record
 from .violation import Refused, Violation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-# What two machines may differ in, and the verdict names where they do. In the first two only by force.
-_INTERPRETER = ("implementation", "python")
-_UNDER_THE_CODE = (*_INTERPRETER, "platform", "machine", "cpu", "cores", "gpus", "hash_seed", "image")
 
 
 def reproduce(reference: str, *, force: bool = False, in_container: bool = False, data: Path | None = None) -> Verdict:
@@ -123,13 +120,13 @@ def _verdict(
     overridden: Iterable[Violation],
     tolerance: Tolerance,
 ) -> Verdict:
-    conditions = tuple(_conditions(original, second))
+    differing = tuple(conditions(original, second))
     forced = [f"{violation.key}: {violation.problem}" for violation in overridden]
-    forced += [str(condition) for condition in conditions if condition.name in _INTERPRETER]
+    forced += [str(condition) for condition in differing if condition.name in INTERPRETER]
     return Verdict(
         asked.info.run_id,
         compared(client, original.run, second.run, tolerance, frozenset(original.manifest["params"])),
-        conditions,
+        differing,
         tuple(forced),
         page(client.tracking_uri, second.run),
     )
@@ -228,24 +225,3 @@ def _unlike(original: RecordedRun, second: RecordedRun) -> Iterator[Violation]:
         problem = f"the second run, {second.run.info.run_id}, has {other} instead of {first}"
         fix = "its entry point must take the config that it is given, and change neither code nor data"
         yield Violation(tag, problem, fix)
-
-
-def _conditions(original: RecordedRun, second: RecordedRun) -> Iterator[Condition]:
-    """What was not the same under the code. Of the packages only those count that the lock names."""
-    first, other = original.manifest, second.manifest
-    for name in _UNDER_THE_CODE:
-        if first["environment"][name] != other["environment"][name]:
-            yield Condition(name, *(_in_words(manifest["environment"][name]) for manifest in (first, other)))
-    versions = (first["environment"]["packages"], other["environment"]["packages"])
-    for name in pins(LOCK, original.evidence[LOCK]):
-        if versions[0].get(name) != versions[1].get(name):
-            yield Condition(f"package {name}", *(each.get(name, "not installed") for each in versions))
-    paths = [str(recorded.values["data"]["path"]) for recorded in (original, second)]
-    if paths[0] != paths[1]:
-        yield Condition("data.path", *paths)
-    if first["patch_digest"] != other["patch_digest"]:
-        yield Condition("patch", *(str(manifest["patch_digest"]) for manifest in (first, other)))
-
-
-def _in_words(value: Any) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

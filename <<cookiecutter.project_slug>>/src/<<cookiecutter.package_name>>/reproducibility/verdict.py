@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Finding, Outcome, first_difference, worst
+from .condition import Condition
 from .failure import recordable
 from .judgement import REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCES
 from .store import reachable
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
 
 REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces_verdict", "reproduces_note"
 REPRODUCED_NOTE = "reproduced_note"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One thing under the code that was not the same for both runs: the interpreter, the CPU, a package."""
-
-    name: str
-    first: str
-    second: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.first} and {self.second}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A report: a verdict for people to read, or as one JSON object."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -20,7 +20,19 @@ _WORDS = {
 }
 
 
-def show(verdict: Verdict, as_json: bool) -> None:
+class Words(NamedTuple):
+    """What a pair of runs is called: above its table, and each of the two in it."""
+
+    both: str
+    first: str
+    second: str
+
+
+REPEATED = Words("run {}, made again as {}", "the run", "made again")
+COMPARED = Words("run {} (A) and run {} (B)", "A", "B")
+
+
+def show(verdict: Verdict, as_json: bool, words: Words = REPEATED) -> None:
     """Print *verdict* on standard output."""
     if as_json:
         click.echo(json.dumps(verdict.as_json(), indent=2, allow_nan=False))
@@ -29,8 +41,8 @@ def show(verdict: Verdict, as_json: bool) -> None:
 
     console = Console(highlight=False, markup=False)
     for pair in verdict.judged:
-        _show_pair(console, pair)
-    _show_conditions(console, verdict)
+        _show_pair(console, pair, words)
+    _show_conditions(console, verdict, words)
     console.print()
     console.print(verdict.outcome.value.upper(), style=_STYLES[verdict.outcome], end=": ")
     console.print(_WORDS[verdict.outcome])
@@ -41,13 +53,13 @@ def show(verdict: Verdict, as_json: bool) -> None:
     console.print(f"Recorded in {verdict.place}", soft_wrap=True)
 
 
-def _show_pair(console: "Console", pair: Pair) -> None:
+def _show_pair(console: "Console", pair: Pair, words: Words) -> None:
     from rich.table import Table
 
-    console.print(f"\nrun {pair.name or pair.first}, made again as {pair.second}", soft_wrap=True)
+    console.print("\n" + words.both.format(pair.name or pair.first, pair.second), soft_wrap=True)
     differing = [finding for finding in pair.findings if finding.outcome is not Outcome.IDENTICAL]
     same = [finding for finding in pair.findings if finding.outcome is Outcome.IDENTICAL]
-    table = Table("", "what", "the run", "made again", "verdict")
+    table = Table("", "what", words.first, words.second, "verdict")
     for finding in [*differing, *same[:_MOST]]:
         style = None if finding.outcome is Outcome.IDENTICAL else _STYLES[finding.outcome]
         step = "" if finding.step is None else f" from step {finding.step}"
@@ -72,12 +84,12 @@ def _values(finding: Finding) -> list[str]:
     return [words[0], "the same"] if finding.outcome is Outcome.IDENTICAL else words
 
 
-def _show_conditions(console: "Console", verdict: Verdict) -> None:
+def _show_conditions(console: "Console", verdict: Verdict, words: Words) -> None:
     if not verdict.conditions:
         return
     from rich.table import Table
 
-    table = Table("not the same for both", "the run", "made again")
+    table = Table("not the same for both", words.first, words.second)
     for condition in verdict.conditions:
         table.add_row(condition.name, condition.first, condition.second)
     console.print(table)

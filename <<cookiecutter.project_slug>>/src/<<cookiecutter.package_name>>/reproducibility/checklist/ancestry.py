@@ -16,6 +16,7 @@ _DEEPEN = "git fetch --unshallow (in a workflow: actions/checkout with `fetch-de
 def resolved(root: Path, name: str, fix: str) -> str:
     """Return the id of the commit that *name* means; raises Untold, with *fix*, where the repository has no such."""
     if (commit := answer(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")) is None:
+        fix = _DEEPEN if is_shallow(root) else fix
         raise Untold([Violation("base", f"{name[:80]!r} is no commit of this repository", fix)])
     return commit
 

@@ -1,0 +1,183 @@
+"""The generated workflow file is executed: green when all is well, red with the reason in its summary when not."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from github import GitHub
+from laboratory import Laboratory, store_at
+
+TITLES = {
+    "parameters": "MLflow logging for all parameters",
+    "data": "Data version tracked",
+    "seed": "Random seed set",
+    "config": "Config file committed",
+    "requirements": "requirements.txt updated",
+    "commit": "Commit",
+}
+TRAIN = "    return run_experiment(config)"
+FIGURE = '        mlflow.log_figure(confusion_matrix(split, predicted), "confusion_matrix.png")\n'
+DRAWN = '        mlflow.log_param("drawn", __import__("os").urandom(4).hex())\n'
+LATER = "    run_id = run_experiment(config)\n    {}\n    return run_id"
+GROW = 'with open("data/penguins.csv", "a") as table: table.write("Adelie,Dream,39,18,181,3700,male,2009\\n")'
+# What breaks an item (file, before, after), and the other items that it takes with it.
+BREAKING = {
+    "parameters": (("src/PACKAGE/experiment.py", FIGURE, FIGURE + DRAWN), {"seed"}),
+    "data": (("scripts/train.py", TRAIN, LATER.format(GROW)), {"commit"}),
+    "seed": (("src/PACKAGE/model.py", "random_state=seed", "random_state=__import__('os').getpid()"), set()),
+    "config": (("scripts/train.py", "(config)\n\n\nif", '(config.model_copy(update={"seed": 7}))\n\n\nif'), set()),
+    "requirements": (("pyproject.toml", '    "alembic",\n', '    "alembic",\n    "httpx",\n'), set()),
+    "commit": (("scripts/train.py", TRAIN, '    open("notes.txt", "w").close()\n' + TRAIN), set()),
+}
+workflow = pytest.mark.xdist_group("workflow")  # they share the environments of nox
+EXPERIMENT = ("--job", "experiment")
+
+
+@pytest.fixture
+def proposal(fresh_project: Path, run_in: Callable[..., CompletedProcess[str]]) -> Laboratory:
+    """A project with a small experiment on main, and on a branch a commit that somebody proposes."""
+    laboratory = Laboratory(run_in, fresh_project)
+    laboratory.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 5")
+    laboratory.commit()
+    laboratory.git("switch", "--quiet", "--create", "feature")
+    laboratory.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 4")
+    laboratory.commit()
+    return laboratory
+
+
+@pytest.fixture
+def github(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: dict[str, str]) -> GitHub:
+    """A hosting service that runs workflows."""
+    kept = tmp_path_factory.getbasetemp() / "github"
+    kept.mkdir(exist_ok=True)
+    return GitHub(tmp_path / "github", kept, clean_env)
+
+
+@pytest.mark.xdist_group("containers")
+@pytest.mark.usefixtures("engine_program")
+def test_a_fork_is_proved_in_every_job_that_needs_no_login(proposal: Laboratory, github: GitHub) -> None:
+    version = "3.12" if shutil.which("python3.12") else "3.11"
+    done = github.pull_request(
+        proposal,
+        *("--matrix", f"python:{version}"),
+        fork=True,
+        variables={"MLFLOW_TRACKING_URI": "https://mlflow.example.com"},
+        body="Run: `" + "a" * 32 + "`",
+    )
+    assert done.jobs == {"checks": "success", "experiment": "success", "container": "success"}, done.log[-3000:]
+    assert done.rows == dict.fromkeys(TITLES.values(), "✅")
+    assert f"Session tests-{version} was successful" in done.log
+    head = proposal.git("rev-parse", "HEAD")
+    assert f"commit {head}" in done.summary
+    evidence = done.artifacts / "evidence"
+    assert (evidence / "checklist.md").read_text("utf-8").strip() == done.summary.strip()
+    runs = proposal.every_run(evidence / "mlflow.db")
+    assert {run.tags["git_commit"] for run in runs} == {head}
+    assert runs[0].tags["author"] == "ada"
+    assert "IDENTICAL" in done.log
+
+
+@workflow
+@pytest.mark.parametrize("item", BREAKING)
+def test_a_broken_item_ends_red_and_the_summary_names_it(item: str, proposal: Laboratory, github: GitHub) -> None:
+    (file, before, after), others = BREAKING[item]
+    proposal.edit(file.replace("PACKAGE", proposal.package), before, after)
+    proposal.commit()
+    done = github.pull_request(proposal, *EXPERIMENT)
+    assert done.jobs == {"experiment": "failure"}, done.log[-3000:]
+    red = {TITLES[name] for name in {item} | others}
+    assert done.rows == {title: "❌" if title in red else "✅" for title in TITLES.values()}, done.summary
+
+
+@workflow
+def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Laboratory, github: GitHub) -> None:
+    proposal.edit("configs/base.yaml", "path: data/penguins.csv", "path: data/gone.csv")
+    proposal.commit()
+    done = github.pull_request(proposal, *EXPERIMENT)
+    assert done.jobs == {"experiment": "failure"}
+    assert "data/gone.csv does not exist" in done.log
+    assert done.rows[TITLES["commit"]] == "❌"
+    assert "has no finished run of commit" in done.summary
+
+
+@workflow
+def test_a_shallow_clone_is_told_how_to_be_deep(proposal: Laboratory, github: GitHub) -> None:
+    proposal.edit(".github/workflows/ml-validation.yml", "          fetch-depth: 0\n", "")
+    proposal.commit()
+    done = github.pull_request(proposal, *EXPERIMENT)
+    assert done.jobs == {"experiment": "failure"}
+    assert done.rows[TITLES["requirements"]] == "❔", done.summary
+    assert "fetch-depth: 0" in done.summary
+
+
+@workflow
+def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
+    proposal: Laboratory, github: GitHub, tmp_path: Path
+) -> None:
+    central = tmp_path / "central" / "mlflow.db"
+    where = store_at(central)
+    for _ in range(2):  # the second run is the proof of the first
+        done = proposal.run("repro", "train", "configs/experiment.yaml", env=where | {"PYTHONHASHSEED": "0"})
+        assert done.returncode == 0, done.stdout + done.stderr
+    run = proposal.every_run(central)[0]
+    hostile = "`touch /tmp/pwned-$$` $(touch pwned) ${{ github.token }} \"; touch pwned; '"
+    options = ("--job", "recorded-run")
+    checked = github.pull_request(
+        proposal, *options, variables=where, body=f"{hostile}\n\nRun: `{run.id}`\n{hostile}\n"
+    )
+    assert checked.jobs == {"recorded-run": "success"}, checked.log[-3000:]
+    assert checked.rows == dict.fromkeys(TITLES.values(), "✅")
+
+    refused = github.pull_request(proposal, *options, variables=where, body=f"Run: {hostile}")
+    assert refused.jobs == {"recorded-run": "failure"}
+    assert "which is no run id" in refused.summary
+    left = [Path(folder) / name for folder, _, names in os.walk(tmp_path) for name in names if "pwned" in name]
+    assert left == [] and not list(Path("/tmp").glob("pwned-*"))
+
+    for unable in ({"fork": True, "variables": where}, {"variables": {}}):
+        assert github.pull_request(proposal, *options, body=f"Run: {run.id}", **unable).jobs == {}
+
+
+def test_a_training_hands_its_run_on_to_later_steps(fresh_project: Path, run_in, tmp_path: Path) -> None:
+    laboratory, output = Laboratory(run_in, fresh_project), tmp_path / "output"
+    output.write_text("before=1\n", "utf-8")
+    small = ["repro", "train", "configs/experiment.yaml", "--set", "model.n_estimators=5"]
+    done = laboratory.run(*small, env={"GITHUB_OUTPUT": str(output)})
+    assert done.returncode == 0, done.stderr
+    (run,) = laboratory.every_run()
+    assert output.read_text("utf-8") == f"before=1\nrun_id={run.id}\n"
+
+    lost = laboratory.run(*small, env={"GITHUB_OUTPUT": str(tmp_path)})
+    assert lost.returncode == 2
+    assert "GITHUB_OUTPUT" in lost.stderr and "Traceback" not in lost.stderr
+
+
+def test_hooks_of_pre_commit_ask_lint_before_a_commit_and_fetch_nothing(
+    fresh_project: Path, run_in, tmp_path: Path
+) -> None:
+    laboratory = Laboratory(run_in, fresh_project)
+    # No network: what would be cloned or installed could not be.
+    offline = {"PYTHONPATH": None, "PRE_COMMIT_HOME": str(tmp_path / "hooks"), "ALL_PROXY": "http://127.0.0.1:9"}
+    offline |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "UV_OFFLINE": "1"}
+    installed = laboratory.run("pre-commit", "install", env=offline)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    laboratory.write("src/PACKAGE/fine.py".replace("PACKAGE", laboratory.package), '"""Fine."""\n')
+    laboratory.git("add", "--all")
+    taken = laboratory.run("git", "commit", "--message=Fine", env=offline)
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    assert "nox -s lint" in taken.stderr and "Passed" in taken.stderr
+
+    laboratory.write("src/PACKAGE/untidy.py".replace("PACKAGE", laboratory.package), "import os\n")
+    laboratory.git("add", "--all")
+    kept_out = laboratory.run("git", "commit", "--message=Untidy", env=offline)
+    assert kept_out.returncode == 1
+    assert "F401" in kept_out.stdout + kept_out.stderr
+    assert laboratory.git("log", "-1", "--format=%s") == "Fine"
+    stage = ["pre-commit", "run", "--all-files", "--hook-stage=pre-push"]
+    pushed = laboratory.run(*stage, env=offline | {"SKIP": "tests"})
+    assert re.search(r"nox -s tests\.+Skipped", pushed.stdout), pushed.stdout + pushed.stderr
+    assert (laboratory.path / ".git" / "hooks" / "pre-push").exists()
