@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, checklist, reproduce, diff, image, server, tests, lint, lock, dev, ui. All: `nox -l`"""
+"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, tests, lint, lock. All: `nox -l`"""
 
 import sys
 import webbrowser
