@@ -11,7 +11,7 @@ from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
 from .promotion import doubts
-from .recorded_run import find, read
+from .recorded_run import EvidenceUnreadable, find, read
 from .store import connect, reachable
 from .url import without_credentials
 from .validation import judge
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Verdict = Literal["complies", "does not comply", "ended without a result", "running", "died"]
+Verdict = Literal["complies", "does not comply", "ended without a result", "running", "died", "cannot be told"]
 _DEATH = "its process ended without a word (killed, or the machine went down); closed by `repro audit --close-dead`"
 _ELSEWHERE = "running, on another machine or from before processes were named"
 
@@ -52,7 +52,8 @@ class AuditedAlias:
 class Audit:
     """What was found out about the runs of a store, newest first, and about the protected aliases of its models.
 
-    It holds if no run and no alias claims more than it is worth.
+    It holds if no run and no alias claims more than it is worth. exit_status: 0 if it holds, 1 if not, 2 if nothing
+    speaks against it but that some runs cannot be told.
     """
 
     place: str
@@ -61,8 +62,14 @@ class Audit:
 
     @property
     def holds(self) -> bool:
-        claims_too_much = any(run.verdict in ("does not comply", "died") for run in self.runs)
-        return not claims_too_much and not any(alias.problems for alias in self.aliases)
+        return self.exit_status == 0
+
+    @property
+    def exit_status(self) -> int:
+        verdicts = {run.verdict for run in self.runs}
+        if verdicts & {"does not comply", "died"} or any(alias.problems for alias in self.aliases):
+            return 1
+        return 2 if "cannot be told" in verdicts else 0
 
 
 def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
@@ -133,15 +140,29 @@ def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy
     tags, status = run.data.tags, run.info.status
     verdict, problems = _of_the_end(tags, status)
     if verdict == "died" and close_dead:
-        with reachable(client.tracking_uri):
-            client.set_tag(run.info.run_id, FAILURE_TAG, _DEATH)
-            client.set_terminated(run.info.run_id, "KILLED")
-        status, verdict, problems = "KILLED", "ended without a result", (_DEATH,)
+        return _audited(client, experiment, _closed(client, run), policy, False)
     if verdict == "complies":
-        validation = judge(client, read(client, run), policy)
-        problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
-        verdict = "does not comply" if problems else "complies"
+        try:
+            validation = judge(client, read(client, run), policy)
+        except EvidenceUnreadable as unreadable:
+            verdict, problems = "cannot be told", tuple(map(str, unreadable.violations))
+        else:
+            problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
+            verdict = "does not comply" if problems else "complies"
     return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
+
+
+def _closed(client: "MlflowClient", run: "Run") -> "Run":
+    """End *run*, whose process is gone; return it as it is then, also where it ended by itself meanwhile."""
+    run_id = run.info.run_id
+    with reachable(client.tracking_uri):
+        try:
+            with reachable(client.tracking_uri):
+                client.set_tag(run_id, FAILURE_TAG, _DEATH)
+                client.set_terminated(run_id, "KILLED")
+        except Refused:  # its record is closed
+            pass
+        return client.get_run(run_id)
 
 
 def _of_the_end(tags: dict[str, str], status: str) -> tuple[Verdict, tuple[str, ...]]:

@@ -35,7 +35,7 @@ def against_creation(tags: Mapping[str, str], policy: Policy, user: str | None) 
     """Return why no run with *tags* may be created, if so. *user* is who logged in, if the server asks for that."""
     asked_now = policy.model_copy(update={"required_params": ()})  # params come with a later request
     if found := violations(tags, {}, asked_now):
-        return Violation(KEY, f"this run could not be made again ({_listed(found)})", _WAY_OUT)
+        return Violation(KEY, f"this run could not be made again ({listed(found)})", _WAY_OUT)
     author = tags.get("author", "")
     email = _EMAIL.fullmatch(author)
     if user is not None and user not in (author, email and email[1]):
@@ -51,7 +51,7 @@ def against_finish(
     """Return why a run may not count as finished, if so: what it lacks, or where its evidence speaks against it."""
     if found := violations(tags, params, policy):
         return Violation(
-            KEY, f"this run cannot finish, because it could not be made again ({_listed(found)})", _WAY_OUT
+            KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT
         )
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
         listed = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
@@ -117,7 +117,7 @@ def violation_in(message: str) -> Violation | None:
     return Violation(KEY, found[1], found[2].strip()) if found else None
 
 
-def _listed(found: Iterable[Violation]) -> str:
+def listed(found: Iterable[Violation]) -> str:
     """Name what is missing in one go, and each other problem by itself."""
     missing = [violation.key for violation in found if violation.problem.endswith(("is missing", "is empty"))]
     others = [f"{each.key}: {each.problem}" for each in found if each.key not in missing]

@@ -50,7 +50,7 @@ def _choose_embedded() -> None:
     beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
-    connect()
+    connect(create=True)
 
 
 def _own_pages() -> str:

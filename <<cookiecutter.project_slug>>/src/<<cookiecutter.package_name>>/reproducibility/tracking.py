@@ -55,7 +55,7 @@ def tracked_run(
     say("looking at the commit, the data and the environment ...")
     provenance = admit(config, tags or {})
     say("opening the tracking store ...")
-    client = connect()
+    client = connect(create=True)
     import mlflow
 
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))

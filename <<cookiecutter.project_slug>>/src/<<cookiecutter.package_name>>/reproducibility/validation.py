@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .evidence import Check, ManifestError, agreement
 from .failure import FAILURE_TAG
-from .judgement import REPRODUCES
+from .judgement import REPRODUCES, listed
 from .policy import Policy, violations
 from .project import team_policy
 from .recorded_run import RecordedRun, find, read, unlike
@@ -55,7 +55,7 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
         Check(
             "required tags and params",
             not found,
-            "; ".join(map(str, found)) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
+            listed(found) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
         ),
         *agreement(tags, params, recorded.evidence),
         *_entry_point(recorded),
