@@ -23,7 +23,7 @@ for who, names in (("Ada O'Brien", ["oldest", "older"]), ('Bo "the%" \\\\ Li', [
             if name == "older":
                 with tracked_run(values, run_name="inside"): pass
 os.environ["AUTHOR"] = "Ada O'Brien"
-os.environ["MLFLOW_RUN_CONTEXT"] = '{"reproduces": "somebody\'s"}'
+os.environ["MLFLOW_RUN_CONTEXT"] = '{"reproduces": "another"}'
 with tracked_run(values, run_name="repetition"): pass
 """
 ASK = """

@@ -11,7 +11,7 @@ from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
 from .promotion import doubts
-from .recorded_run import EvidenceUnreadable, find, read
+from .recorded_run import Unreadable, find, read, readable
 from .store import connect, reachable
 from .url import without_credentials
 from .validation import judge
@@ -105,10 +105,17 @@ def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Vio
         except Refused:
             return [Violation(whose, "the run that it is the model of is not there", "promote one that is")]
         outputs = run.outputs.model_outputs if run.outputs else []
-        places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        try:
+            with readable(client, run, "its model"):
+                places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        except Unreadable as unreadable:
+            return [*unreadable.violations]
         if client.get_model_version_download_uri(model, number) not in places:
             return [Violation(whose, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
-    return doubts(client, run)[0]
+    try:
+        return doubts(client, run)[0]
+    except Unreadable as unreadable:
+        return [*unreadable.violations]
 
 
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
@@ -144,7 +151,7 @@ def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy
     if verdict == "complies":
         try:
             validation = judge(client, read(client, run), policy)
-        except EvidenceUnreadable as unreadable:
+        except Unreadable as unreadable:
             verdict, problems = "cannot be told", tuple(map(str, unreadable.violations))
         else:
             problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)

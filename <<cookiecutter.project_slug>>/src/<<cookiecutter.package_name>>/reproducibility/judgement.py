@@ -6,7 +6,9 @@ from fnmatch import fnmatchcase
 from math import isclose, isnan
 from typing import NamedTuple
 
+from . import completion
 from .evidence import agreement
+from .failure import FAILURE_TAG
 from .policy import Policy, violations
 from .provenance import MLFLOW_TAGS, PROVENANCE_TAGS
 from .violation import Violation
@@ -27,8 +29,12 @@ _WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(con
 
 
 def frozen(policy: Policy) -> frozenset[str]:
-    """Return the tags that nobody can change or take away once a run has them."""
-    return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | {PARENT_TAG}
+    """Return the tags that nobody can change or take away once a run has them, or add when it has ended.
+
+    Two are less than that: `REPRODUCES` can be taken away, and `FAILURE_TAG` can be anything until the run has ended.
+    """
+    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, completion.DIGEST_TAG, completion.WORD_TAG}
+    return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own
 
 
 def against_creation(tags: Mapping[str, str], policy: Policy, user: str | None) -> Violation | None:
@@ -49,6 +55,8 @@ def against_finish(
     tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes], policy: Policy
 ) -> Violation | None:
     """Return why a run may not count as finished, if so: what it lacks, or where its evidence speaks against it."""
+    if why := against_success(tags):
+        return Violation(KEY, f"this run cannot finish: {why}", "train anew, and leave its end to `tracked_run`")
     if found := violations(tags, params, policy):
         return Violation(
             KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT
@@ -59,6 +67,13 @@ def against_finish(
         fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
         return Violation(KEY, problem, f"{fix}the files in its folder reproducibility/ as they are")
     return None
+
+
+def against_success(tags: Mapping[str, str]) -> str | None:
+    """Return why a run did not succeed, as a clause, if its own *tags* say so, whatever its status is."""
+    if FAILURE_TAG in tags:
+        return f"its tag `{FAILURE_TAG}` says {tags[FAILURE_TAG]!r}"
+    return completion.against(tags)
 
 
 def against_change(what: str, run_id: str, status: str) -> Violation:

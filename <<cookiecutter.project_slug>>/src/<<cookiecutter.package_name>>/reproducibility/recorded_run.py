@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import isabs
@@ -32,8 +33,20 @@ _SHOWN = 5
 _ORIGIN = ("git_commit", "git_dirty", "data_version", "lock_digest", "config_digest")
 
 
-class EvidenceUnreadable(Refused):
-    """The files of a run are kept where they cannot be read from here, and nothing can be told about the run."""
+class Unreadable(Refused):
+    """Something of a run is gone, or kept where it cannot be read from here, and nothing can be told about the run."""
+
+
+@contextmanager
+def readable(client: "MlflowClient", run: "Run", what: str) -> Iterator[None]:
+    """Turn what is raised while *what* of *run* is read into Unreadable; what is raised where the store is away stays."""
+    try:
+        yield
+    except Exception as error:  # of any kind: each sort of place has its own library, which may be missing
+        client.get_run(run.info.run_id)  # raises where the whole store is away
+        problem = f"{what} cannot be read ({one_line(recordable(error), 300)})"
+        fix = f"bring it back, or let this machine read {without_credentials(run.info.artifact_uri)}"
+        raise Unreadable([Violation(f"run {run.info.run_id}", problem, fix)]) from error
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ def find(client: "MlflowClient", reference: str) -> "Run":
 def read(client: "MlflowClient", run: "Run") -> RecordedRun:
     """Return *run* with its evidence, fetched from where its files are kept.
 
-    Raises EvidenceUnreadable where that is no place to read from, StoreUnavailable where the tracking store is away.
+    Raises Unreadable where that is no place to read from, StoreUnavailable where the tracking store is away.
     """
     with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
@@ -130,20 +143,9 @@ def read(client: "MlflowClient", run: "Run") -> RecordedRun:
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
-    run_id = run.info.run_id
-    try:
-        return _fetched(client, run_id)
-    except Exception as error:  # of any kind: each sort of place has its own library, which may be missing
-        client.get_run(run_id)  # raises where the whole store is away
-        problem = f"its evidence cannot be read ({one_line(recordable(error), 300)})"
-        fix = f"see that this machine can read {without_credentials(run.info.artifact_uri)}"
-        raise EvidenceUnreadable([Violation(f"run {run_id}", problem, fix)]) from error
-
-
-def _fetched(client: "MlflowClient", run_id: str) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        if any(file.path == EVIDENCE for file in client.list_artifacts(run_id)):
-            client.download_artifacts(run_id, EVIDENCE, folder)
+    with readable(client, run, "its evidence"), tempfile.TemporaryDirectory() as folder:
+        if any(file.path == EVIDENCE for file in client.list_artifacts(run.info.run_id)):
+            client.download_artifacts(run.info.run_id, EVIDENCE, folder)
         files = sorted(Path(folder, EVIDENCE).rglob("*"))
         return {
             file.relative_to(Path(folder, EVIDENCE)).as_posix(): file.read_bytes() for file in files if file.is_file()

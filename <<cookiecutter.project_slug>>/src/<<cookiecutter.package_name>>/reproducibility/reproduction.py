@@ -14,7 +14,7 @@ from .environment import LOCK, pins
 from .evidence import CONFIG, PATCH, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .interruption import Interruption
-from .judgement import REPRODUCED_BY, REPRODUCES
+from .judgement import REPRODUCED_BY, REPRODUCES, against_success
 from .kinship import compared, outermost
 from .locked_environment import interpreter, locked_environment
 from .policy import Tolerance
@@ -154,9 +154,9 @@ def _doubts(recorded: RecordedRun) -> Iterator[Violation]:
                 "the run was altered after it was recorded; --force goes on with its evidence, and the verdict says so"
             )
             yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.evidence}", fix)
-    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
+    why = against_success(run.data.tags)
+    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active" or why:
         state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"
-        why = run.data.tags.get(FAILURE_TAG)
         problem = f"the run is {state}{f' ({why})' if why else ''}, so there is no whole result to compare with"
         yield Violation(f"run {run.info.run_id}", problem, "choose one that finished, or add --force")
 

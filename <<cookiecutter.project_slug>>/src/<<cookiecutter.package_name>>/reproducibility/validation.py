@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import completion
 from .evidence import Check, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .judgement import REPRODUCES, listed
@@ -66,7 +67,7 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
 
 def _status(run: "Run") -> str:
     status = run.info.status if run.info.lifecycle_stage == "active" else f"{run.info.status}, deleted"
-    reason = run.data.tags.get(FAILURE_TAG)
+    reason = run.data.tags.get(FAILURE_TAG) or (status == "FINISHED" and completion.against(run.data.tags))
     return f"{status}: {reason}" if reason else status
 
 
