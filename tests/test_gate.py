@@ -2,8 +2,11 @@
 
 import json
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -170,8 +173,8 @@ attempt("file", lambda: client.log_text(good, "late", "late.txt"))
 attempt("evidence", lambda: client.log_text(good, "{}", "reproducibility/manifest.json"))
 attempt("model file", lambda: client.log_model_artifacts(ids["model"], sys.argv[1]))
 attempt("model param", lambda: client.log_model_params(ids["model"], {"late": "1"}))
-attempt("model state by name", lambda: client.finalize_logged_model(
-    ids["model"], mlflow.entities.LoggedModelStatus.UPLOAD_FAILED))
+attempt("model state", lambda: client.finalize_logged_model(
+    ids["model"], mlflow.entities.LoggedModelStatus.FAILED))
 attempt("same model state", lambda: client.finalize_logged_model(
     ids["model"], mlflow.entities.LoggedModelStatus.READY))
 attempt("a failure", lambda: client.set_tag(good, "failure", "made up"))
@@ -364,12 +367,38 @@ def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, coll
     assert contents(laboratory.path / "mlartifacts") == before
 
 
+@pytest.mark.parametrize("pieces", [[b"all at once"], [b"the first", b"the last"]])
+def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
+    server: TrackingServer, colleague, laboratory: Laboratory, pieces: list[bytes]
+) -> None:
+    _, told = post(server, f"/api/2.0/mlflow/runs/get?run_id={colleague[1]['good']}", b"", "GET")
+    good = json.loads(told)["run"]
+    tags = [tag for tag in good["data"]["tags"] if not tag["key"].startswith("completion")]
+    _, told = post(server, "/api/2.0/mlflow/runs/create", {"experiment_id": good["info"]["experiment_id"], "tags": tags})
+    run = json.loads(told)["run"]["info"]
+    before = contents(laboratory.path / "mlartifacts")
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    path = f"{run['experiment_id']}/{run['run_id']}/artifacts/late.txt"
+    connection.putrequest("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{path}")
+    connection.putheader("Content-Length", str(len(b"".join(pieces))))
+    connection.endheaders()
+    for piece in pieces[:-1]:
+        connection.send(piece)
+    time.sleep(1)  # until the server has begun to read
+    status, _ = post(server, "/api/2.0/mlflow/runs/update", {"run_id": run["run_id"], "status": "FAILED"})
+    assert status == 200
+    connection.send(pieces[-1])
+    with closing(connection), connection.getresponse() as answer:
+        assert (answer.status, GATE in answer.read().decode()) == (400, True)
+    assert contents(laboratory.path / "mlartifacts") == before
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *("tag", "tag away", "new required tag", "metric", "model metric", "param", "batch", "reopen", "fail it"),
         *("resume", "child", "dataset", "file", "evidence", "model file", "model param", "model"),
-        *("model state by name", "a failure", "a failure taken back", "another failure"),
+        *("model state", "a failure", "a failure taken back", "another failure"),
         *("repeats another later", "repeats it again"),
     ],
 )

@@ -62,8 +62,8 @@ def against_finish(
             KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT
         )
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
-        listed = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
-        problem = f"this run cannot finish, because its evidence does not hold ({listed})"
+        against = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
+        problem = f"this run cannot finish, because its evidence does not hold ({against})"
         fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
         return Violation(KEY, problem, f"{fix}the files in its folder reproducibility/ as they are")
     return None
