@@ -190,7 +190,7 @@ def test_nothing_is_registered_where_the_gate_refuses_the_alias(
     before = registered(laboratory)
     # The gate has a stricter policy than whoever promotes.
     stricter = laboratory.write("stricter.yaml", (laboratory.path / "configs/base.yaml").read_text("utf-8"))
-    laboratory.edit("stricter.yaml", "required_tags: [", "required_tags: [ticket, ")
+    laboratory.edit("stricter.yaml", "required_tags:\n", "required_tags:\n    - ticket\n")
     env = {"REPRODUCIBILITY_POLICY": str(stricter)}
     try:
         done = laboratory.run("repro", "promote", runs["proved"], "--model", model, "--alias", "champion", env=env)

@@ -48,7 +48,7 @@ class GatedAliases:
         """Refuse to delete what a protected alias points to: *version* of a model, or any version if None."""
         pointing = self.get_registered_model(name).aliases
         for alias, number in sorted(pointing.items()):
-            if judgement.is_protected(alias, self.policy) and version in (None, str(number)):
+            if judgement.is_protected(alias, self.policy) and (version is None or str(version) == str(number)):
                 problem = f"{alias!r} points to version {number} of {name!r}, so that cannot be deleted"
                 refuse(Violation(judgement.KEY, problem, "let the alias point to another version, or delete it first"))
 

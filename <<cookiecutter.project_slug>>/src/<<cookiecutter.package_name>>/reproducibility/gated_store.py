@@ -178,7 +178,8 @@ class Gated:
             tags = {tag.key: tag.value for tag in self._get_run(session, run_id).tags}
         differing = {key for key in asked if tags.get(key) != wanted[key]}
         if FAILURE_TAG in differing:
-            self.require_open(run_id, f"its tag `{FAILURE_TAG}` stays as it is")
+            if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
+                self.require_open(run_id, f"its tag `{FAILURE_TAG}` stays as it is")
             differing.discard(FAILURE_TAG)
         if judgement.REPRODUCES in differing and self._is_more_exact(tags, wanted[judgement.REPRODUCES]):
             differing.discard(judgement.REPRODUCES)

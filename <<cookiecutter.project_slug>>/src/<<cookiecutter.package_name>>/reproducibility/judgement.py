@@ -31,7 +31,8 @@ _WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(con
 def frozen(policy: Policy) -> frozenset[str]:
     """Return the tags that nobody can change or take away once a run has them, or add when it has ended.
 
-    Two are less than that: `REPRODUCES` can be taken away, and `FAILURE_TAG` can be anything until the run has ended.
+    Two are less than that: `REPRODUCES` can be taken away; `FAILURE_TAG` can be anything until the run has ended, and
+    be added to a run that did not finish.
     """
     own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, completion.DIGEST_TAG, completion.WORD_TAG}
     return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own

@@ -233,7 +233,7 @@ def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun 
             refused = violation_in(str(error)) is not None
             told, was_closed = told and refused, was_closed or refused
     if was_closed:
-        click.echo(f"run {run_id} was ended by its own block before this, and its record is closed: {why}", err=True)
+        click.echo(f"run {run_id} was ended before its block was through, and its record is closed: {why}", err=True)
         return
     if not told:
         why += " (the tracking store could not be told: there the run may still count as running)"
