@@ -56,18 +56,15 @@ class ArtifactGuard:
             await self.app(scope, receive, send)
 
     def _judging(self, scope: "Scope", receive: "Receive") -> "Receive":
-        """Return *receive*, but for the last piece of what is sent: the run may have ended since the first."""
+        """Return *receive*, which judges once more before the last piece is passed on: the run may have ended since."""
+        began = time.monotonic()
 
         async def judged() -> "Message":
-            began = time.monotonic()
             message = await receive()
-            nonlocal waited
-            waited += time.monotonic() - began
-            if waited > _AT_ONCE and not message.get("more_body"):
+            if not message.get("more_body") and time.monotonic() - began > _AT_ONCE:
                 await self._judge(scope)
             return message
 
-        waited = 0.0
         return judged
 
     async def _judge(self, scope: "Scope") -> None:
