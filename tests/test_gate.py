@@ -374,7 +374,9 @@ def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
     _, told = post(server, f"/api/2.0/mlflow/runs/get?run_id={colleague[1]['good']}", b"", "GET")
     good = json.loads(told)["run"]
     tags = [tag for tag in good["data"]["tags"] if not tag["key"].startswith("completion")]
-    _, told = post(server, "/api/2.0/mlflow/runs/create", {"experiment_id": good["info"]["experiment_id"], "tags": tags})
+    _, told = post(
+        server, "/api/2.0/mlflow/runs/create", {"experiment_id": good["info"]["experiment_id"], "tags": tags}
+    )
     run = json.loads(told)["run"]["info"]
     before = contents(laboratory.path / "mlartifacts")
     connection = HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -43,7 +43,8 @@ def show(audit: Audit, as_json: bool) -> None:
     counted = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_SHOWN) if counts[verdict])
     console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {counted or 'nothing to look at'}.")
     if audit.aliases:
-        console.print(f"{len(audit.aliases) - len(wrong)} of {_number(audit.aliases, 'protected alias')} can be relied on.")
+        known = _number(audit.aliases, "protected alias")
+        console.print(f"{known}, of which {len(audit.aliases) - len(wrong)} can be relied on.")
 
 
 def _counted(verdict: str, count: int) -> str:

@@ -59,9 +59,7 @@ def against_finish(
     if why := against_success(tags):
         return Violation(KEY, f"this run cannot finish: {why}", "train anew, and leave its end to `tracked_run`")
     if found := violations(tags, params, policy):
-        return Violation(
-            KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT
-        )
+        return Violation(KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT)
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
         against = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
         problem = f"this run cannot finish, because its evidence does not hold ({against})"

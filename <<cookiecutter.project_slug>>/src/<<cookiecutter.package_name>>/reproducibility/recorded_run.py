@@ -39,7 +39,7 @@ class Unreadable(Refused):
 
 @contextmanager
 def readable(client: "MlflowClient", run: "Run", what: str) -> Iterator[None]:
-    """Turn what is raised while *what* of *run* is read into Unreadable; what is raised where the store is away stays."""
+    """Turn what is raised while *what* of *run* is read into Unreadable, unless the tracking store itself is away."""
     try:
         yield
     except Exception as error:  # of any kind: each sort of place has its own library, which may be missing

@@ -131,6 +131,9 @@ def _verdict(
 def _require_evidence(recorded: RecordedRun) -> None:
     """Raise Refused when the run lacks what nobody could go on without, even by force."""
     run_id = recorded.run.info.run_id
+    if not recorded.evidence:
+        fix = "record it once more, with `nox -s train` or `with tracked_run(config):`"
+        raise Refused([Violation(f"run {run_id}", "it has no evidence, so nobody knows how it was made", fix)])
     try:
         manifest = recorded.manifest
     except ManifestError as problem:

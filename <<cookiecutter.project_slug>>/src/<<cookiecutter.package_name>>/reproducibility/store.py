@@ -53,7 +53,8 @@ class StoreUnavailable(click.ClickException):
                 fix += " with -e MLFLOW_TRACKING_URI=sqlite:////…"
         else:
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
-        super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {first_line.rstrip('.')}. {fix}.")
+        why = first_line.rstrip(".")
+        super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {why}. {fix}.")
 
 
 def _in_short(reason: str) -> str:
