@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree, rmtree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from laboratory import Laboratory, store_at
 
 RECORD = """
 import os, sys, time, mlflow
@@ -23,6 +23,7 @@ def record(name, **more):
 record("good")
 record("good elsewhere", experiment_name="second")
 record("altered")
+for name in ("in s3", "in dbfs", "in hdfs", "of plain MLflow"): record(name, experiment_name="third")
 try:
     with tracked_run(VALUES, run_name="failed"): raise ValueError("no rows")
 except ValueError: pass
@@ -31,6 +32,8 @@ with tracked_run(VALUES, run_name="killed"):
         print("ready", flush=True)
         time.sleep(600)
 """
+# Runs whose files are where this machine has no way to: MLflow meets each with an error of another kind.
+UNREADABLE = {"in s3": "s3://nowhere/run", "in dbfs": "dbfs:/nowhere/run", "in hdfs": "hdfs://nowhere/run"}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,16 @@ def laboratory(
     recording.kill()  # as kill -9: nothing in the process hears of it
     assert recording.wait() == (1 if sys.platform == "win32" else -signal.SIGKILL)
     recording.stdout.close()
+    runs = laboratory.runs()
     with closing(sqlite3.connect(laboratory.store)) as database, database:
-        altered = laboratory.runs()["altered"].id
+        altered = runs["altered"].id
         database.execute("UPDATE tags SET value = 'x' WHERE key = 'git_branch' AND run_uuid = ?", (altered,))
+        plain = runs["of plain MLflow"]
+        database.execute("DELETE FROM tags WHERE key NOT LIKE 'mlflow.%' AND run_uuid = ?", (plain.id,))
+        database.execute("DELETE FROM params WHERE run_uuid = ?", (plain.id,))
+        for name, uri in UNREADABLE.items():
+            database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (uri, runs[name].id))
+    rmtree(plain.evidence)
     return laboratory
 
 
@@ -77,6 +87,8 @@ def test_every_run_is_named_with_what_it_is_worth(laboratory: Laboratory) -> Non
         "failed": "ended without a result",
         "killed": "died",
         "killed child": "died",
+        "of plain MLflow": "does not comply",
+        **dict.fromkeys(UNREADABLE, "cannot be told"),
     }
     assert "tags are the manifest's: git_branch: 'x' instead of 'main'" in runs["altered"]["problems"][0]
     assert runs["failed"]["problems"] == ["ValueError: no rows"]
@@ -85,9 +97,88 @@ def test_every_run_is_named_with_what_it_is_worth(laboratory: Laboratory) -> Non
 def test_one_experiment_is_judged_by_itself(laboratory: Laboratory) -> None:
     assert [*audit(laboratory, "second")[1]] == ["good elsewhere"]
     assert audit(laboratory, "second")[0] == 0
-    done = laboratory.run("repro", "audit", "third")
+    done = laboratory.run("repro", "audit", "second")
+    assert "1 run in" in done.stdout
+    assert "1 complies." in " ".join(done.stdout.split())
+    done = laboratory.run("repro", "audit", "fourth")
     assert done.returncode == 2
-    assert "experiment: there is no 'third'. To fix it: take one of these: Default, first, second" in done.stderr
+    known = "take one of these: Default, first, second, third"
+    assert f"experiment: there is no 'fourth'. To fix it: {known}" in done.stderr
+
+
+def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(laboratory: Laboratory) -> None:
+    status, runs = audit(laboratory)
+    for name in UNREADABLE:
+        assert runs[name]["problems"][0].startswith(f"run {runs[name]['run_id']}: its evidence cannot be read (")
+        assert len(runs[name]["problems"]) == 1
+
+
+def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(
+    laboratory: Laboratory, tmp_path
+) -> None:
+    store = tmp_path / "copy.db"
+    copy(laboratory.store, store)
+    with closing(sqlite3.connect(store)) as database, database:
+        database.execute(
+            "DELETE FROM tags WHERE run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'of plain MLflow')"
+        )
+        database.execute("UPDATE runs SET status = 'FAILED' WHERE name = 'of plain MLflow'")
+    done = laboratory.run("repro", "audit", "third", "--json", env=store_at(store))
+    assert (done.returncode, json.loads(done.stdout)["holds"]) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("validate", "RUN"),
+        ("reproduce", "RUN"),
+        ("diff", "RUN", "RUN"),
+        ("promote", "RUN", "--model", "m", "--alias", "champion"),
+    ],
+)
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_who_needs_files_that_cannot_be_reached_is_told_so_in_one_line(laboratory, name: str, command) -> None:
+    run_id = laboratory.runs()[name].id
+    done = laboratory.run("repro", *(run_id if word == "RUN" else word for word in command))
+    assert done.returncode == 2
+    assert f"run {run_id}: its evidence cannot be read (" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_run_of_plain_mlflow_lacks_is_said_in_one_go(laboratory: Laboratory) -> None:
+    problems = audit(laboratory)[1]["of plain MLflow"]["problems"]
+    assert problems == [
+        "required tags and params: it has no git_commit, git_branch, git_remote, git_dirty, data_version, author, "
+        "config_digest, lock_digest, image, manifest_digest, data_version, seed",
+        "evidence: missing: manifest.json, config.yaml, requirements.txt",
+    ]
+
+
+def test_an_audit_of_a_store_that_is_not_there_creates_none(laboratory: Laboratory, tmp_path: Path) -> None:
+    for command in (("audit",), ("validate", "last"), ("diff", "last", "last")):
+        done = laboratory.run("repro", *command, env=store_at(tmp_path / "mistyped.db"))
+        assert done.returncode == 2, command
+        assert "mistyped.db cannot be used: there is nothing. " in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_that_ends_while_it_is_closed_is_judged_as_it_ended(laboratory: Laboratory, tmp_path: Path) -> None:
+    store = tmp_path / "copy.db"
+    copy(laboratory.store, store)
+    run_id = laboratory.runs()["killed"].id
+    with closing(sqlite3.connect(store)) as database, database:
+        # It ends between what the audit has read and what it writes.
+        database.execute(
+            "CREATE TRIGGER ending BEFORE INSERT ON tags "
+            f"WHEN NEW.key = 'failure' AND NEW.run_uuid = '{run_id}' "
+            f"BEGIN UPDATE runs SET status = 'FAILED' WHERE run_uuid = '{run_id}'; END"
+        )
+    done = laboratory.run("repro", "audit", "--close-dead", "--json", env=store_at(store))
+    assert done.returncode == 1, done.stderr
+    runs = {run["run_id"]: run for run in json.loads(done.stdout)["runs"]}
+    assert (runs[run_id]["status"], runs[run_id]["verdict"]) == ("FAILED", "ended without a result")
+    assert laboratory.runs(store)["killed child"].status == "KILLED"
 
 
 def test_people_see_a_table_of_what_needs_their_eyes(laboratory: Laboratory) -> None:
@@ -95,29 +186,31 @@ def test_people_see_a_table_of_what_needs_their_eyes(laboratory: Laboratory) -> 
     runs = laboratory.runs()
     assert all(runs[name].id in done.stdout for name in ("altered", "failed", "killed"))
     assert runs["good"].id not in done.stdout
-    assert "2 complies, 2 died, 1 does not comply, 1 ended without a result" in " ".join(done.stdout.split())
+    counted = "2 comply, 2 died, 2 do not comply, 3 cannot be told, 1 ended without a result."
+    assert counted in " ".join(done.stdout.split())
+    assert ".." not in done.stdout
 
 
 def test_only_the_dead_of_this_machine_are_closed(laboratory: Laboratory, tmp_path: Path) -> None:
-    copy = Laboratory(laboratory._run_in, Path(copytree(laboratory.path, tmp_path / laboratory.path.name)))
-    runs = copy.runs()
+    other = Laboratory(laboratory._run_in, Path(copytree(laboratory.path, tmp_path / laboratory.path.name)))
+    runs = other.runs()
     elsewhere = runs["killed child"].tags["process"].replace(" ", "-elsewhere ", 1)
-    with closing(sqlite3.connect(copy.store)) as database, database:
+    with closing(sqlite3.connect(other.store)) as database, database:
         database.execute(
             "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
-            (str(laboratory.path), str(copy.path)),
+            (str(laboratory.path), str(other.path)),
         )
         database.execute(
-            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(laboratory.path), str(copy.path))
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(laboratory.path), str(other.path))
         )
         database.execute(
             "UPDATE tags SET value = ? WHERE key = 'process' AND run_uuid = ?", (elsewhere, runs["killed child"].id)
         )
-    status, found = audit(copy, "--close-dead")
+    status, found = audit(other, "--close-dead")
     assert status == 1  # one is altered still
     assert (found["killed"]["status"], found["killed"]["verdict"]) == ("KILLED", "ended without a result")
     assert found["killed child"]["verdict"] == "running"
-    after = copy.runs()
+    after = other.runs()
     assert after["killed"].status == "KILLED"
     assert "closed by `repro audit --close-dead`" in after["killed"].tags["failure"]
     assert after["killed child"].status == "RUNNING"

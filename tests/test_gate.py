@@ -2,8 +2,11 @@
 
 import json
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -109,6 +112,34 @@ try:
         mlflow.log_text('{"schema": 1, "tags": {}, "params": {}, "policy": {}}', "reproducibility/manifest.json")
 except Exception as error:
     said["evidence altered"] = f"{type(error).__name__} {error.exit_code} {error}"
+def ended_early(name, end):
+    try:
+        with tracked_run(VALUES, run_name=name) as run:
+            ids[name] = run.info.run_id
+            try: end(run.info.run_id)
+            except Exception as error: said[name] = str(error)
+            if name.startswith("the block"): mlflow.log_metric("late", 1.0, run_id=run.info.run_id)
+    except Exception as error: said[name + ", at its end"] = f"{type(error).__name__}: {error}"
+ended_early("the block ends itself", lambda run_id: mlflow.end_run())
+ended_early("somebody ends it", client.set_terminated)
+def without_the_digest(run_id):
+    try: client.delete_tag(run_id, "completion_digest")
+    except Exception: client.set_terminated(run_id)
+ended_early("somebody takes the digest away", without_the_digest)
+def with_another_word(run_id):
+    client.set_tag(run_id, "completion_word", "guessed")
+    client.set_terminated(run_id)
+ended_early("somebody guesses", with_another_word)
+with mlflow.start_run(run_name="repetition") as run:
+    ids["repetition"] = run.info.run_id
+    log_reproducibility_info(VALUES)
+    client.set_tag(run.info.run_id, "reproduces", ids["plain"])
+    attempt("repeats another", lambda: client.set_tag(run.info.run_id, "reproduces", ids["good"]))
+attempt("repeats another later", lambda: client.set_tag(ids["repetition"], "reproduces", ids["good"]))
+attempt("repeats nothing", lambda: client.delete_tag(ids["repetition"], "reproduces"))
+attempt("repeats it again", lambda: client.set_tag(ids["repetition"], "reproduces", ids["plain"]))
+attempt("a failure taken back", lambda: client.delete_tag(ids["altered"], "failure"))
+attempt("another failure", lambda: client.set_tag(ids["altered"], "failure", "bad luck"))
 try:
     with tracked_run(VALUES, run_name="other child"):
         with mlflow.start_run(nested=True, run_name="child of another config") as child:
@@ -142,6 +173,11 @@ attempt("file", lambda: client.log_text(good, "late", "late.txt"))
 attempt("evidence", lambda: client.log_text(good, "{}", "reproducibility/manifest.json"))
 attempt("model file", lambda: client.log_model_artifacts(ids["model"], sys.argv[1]))
 attempt("model param", lambda: client.log_model_params(ids["model"], {"late": "1"}))
+attempt("model state", lambda: client.finalize_logged_model(
+    ids["model"], mlflow.entities.LoggedModelStatus.FAILED))
+attempt("same model state", lambda: client.finalize_logged_model(
+    ids["model"], mlflow.entities.LoggedModelStatus.READY))
+attempt("a failure", lambda: client.set_tag(good, "failure", "made up"))
 attempt("model", lambda: mlflow.initialize_logged_model(name="late", source_run_id=good))
 
 attempt("note", lambda: client.set_tag(good, "mlflow.note.content", "the best so far"))
@@ -331,11 +367,41 @@ def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, coll
     assert contents(laboratory.path / "mlartifacts") == before
 
 
+@pytest.mark.parametrize("pieces", [[b"all at once"], [b"the first", b"the last"]])
+def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
+    server: TrackingServer, colleague, laboratory: Laboratory, pieces: list[bytes]
+) -> None:
+    _, told = post(server, f"/api/2.0/mlflow/runs/get?run_id={colleague[1]['good']}", b"", "GET")
+    good = json.loads(told)["run"]
+    tags = [tag for tag in good["data"]["tags"] if not tag["key"].startswith("completion")]
+    _, told = post(
+        server, "/api/2.0/mlflow/runs/create", {"experiment_id": good["info"]["experiment_id"], "tags": tags}
+    )
+    run = json.loads(told)["run"]["info"]
+    before = contents(laboratory.path / "mlartifacts")
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    path = f"{run['experiment_id']}/{run['run_id']}/artifacts/late.txt"
+    connection.putrequest("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{path}")
+    connection.putheader("Content-Length", str(len(b"".join(pieces))))
+    connection.endheaders()
+    for piece in pieces[:-1]:
+        connection.send(piece)
+    time.sleep(1)  # until the server has begun to read
+    status, _ = post(server, "/api/2.0/mlflow/runs/update", {"run_id": run["run_id"], "status": "FAILED"})
+    assert status == 200
+    connection.send(pieces[-1])
+    with closing(connection), connection.getresponse() as answer:
+        assert (answer.status, GATE in answer.read().decode()) == (400, True)
+    assert contents(laboratory.path / "mlartifacts") == before
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *("tag", "tag away", "new required tag", "metric", "model metric", "param", "batch", "reopen", "fail it"),
         *("resume", "child", "dataset", "file", "evidence", "model file", "model param", "model"),
+        *("model state", "a failure", "a failure taken back", "another failure"),
+        *("repeats another later", "repeats it again"),
     ],
 )
 def test_an_ended_run_takes_no_more(colleague, change: str) -> None:
@@ -347,7 +413,7 @@ def test_an_ended_run_takes_no_more(colleague, change: str) -> None:
     "change",
     [
         *("note", "free tag", "free tags", "free tag away", "rename", "rename by tag", "same end", "delete"),
-        *("register", "search", "same value"),
+        *("register", "search", "same value", "same model state", "repeats nothing"),
     ],
 )
 def test_what_says_nothing_of_where_a_run_comes_from_still_works(colleague, change: str) -> None:
@@ -379,6 +445,21 @@ def test_a_plain_run_says_once_which_config_it_has(colleague, runs) -> None:
     assert runs["plain"].params["seed"] == "2"
     assert "say where it comes from" in colleague[0]["restated twice"]
     assert "git_commit" in colleague[0]["commit restated"]
+
+
+@pytest.mark.parametrize(
+    "name", ["the block ends itself", "somebody ends it", "somebody takes the digest away", "somebody guesses"]
+)
+def test_a_run_that_is_ended_before_its_block_is_through_has_failed(colleague, runs, name: str) -> None:
+    why = "it was ended from outside or inside its block, before `tracked_run` was through"
+    assert f"{GATE}this run cannot finish: {why}" in colleague[0][name]
+    assert f"{name}, at its end" in colleague[0]
+    assert runs[name].status == "FAILED"
+    assert why in runs[name].tags["failure"]
+
+
+def test_a_run_repeats_the_run_that_it_said_first(colleague) -> None:
+    assert f"{GATE}reproduces of run " in colleague[0]["repeats another"]
 
 
 def test_evidence_that_was_altered_meanwhile_fails_the_run(colleague, runs) -> None:

@@ -29,6 +29,7 @@ RELIED_ON = {
     "delete_tag": ["self", "run_id", "key"],
     "create_logged_model": ["self", "experiment_id", "name", "source_run_id", "tags", "params", "model_type"],
     "log_logged_model_params": ["self", "model_id", "params"],
+    "finalize_logged_model": ["self", "model_id", "status"],
     "_check_run_is_active": ["self", "run"],
     "_get_run": ["self", "session", "run_uuid", "eager"],
 }
@@ -208,6 +209,15 @@ def test_a_port_that_is_taken_is_one_line(server_python: Path, environment: dict
     assert done.returncode == 2
     assert f"127.0.0.1:{server.port}: nothing can be served there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_none_is_one_line(server_python: Path, environment: dict[str, str]) -> None:
+    command = [server_python.parent / "repro", "serve", "--port", "99999"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "127.0.0.1:99999: nothing can be served there: " in done.stderr
+    assert "0-65535. To fix it: " in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def ask(

@@ -64,6 +64,7 @@ src/penguin_classifier/reproducibility/cli.py
 src/penguin_classifier/reproducibility/code_difference.py
 src/penguin_classifier/reproducibility/command.py
 src/penguin_classifier/reproducibility/comparison.py
+src/penguin_classifier/reproducibility/completion.py
 src/penguin_classifier/reproducibility/compose.py
 src/penguin_classifier/reproducibility/condition.py
 src/penguin_classifier/reproducibility/config_file.py

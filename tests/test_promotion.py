@@ -33,14 +33,23 @@ client.set_tag(unproved.info.run_id, "reproduced_by", unproved.info.run_id)
 attempt("by itself", "champion", version(unproved))
 client.set_tag(unproved.info.run_id, "reproduced_by", proved.data.tags["reproduced_by"])
 attempt("by another's", "champion", version(unproved))
+client.set_tag(unproved.info.run_id, "reproduced_by", "f" * 32)
+attempt("by one that is not there", "champion", version(unproved))
 client.set_tag(unproved.info.run_id, "reproduced_by", other.info.run_id)
-client.set_tag(other.info.run_id, "reproduces", unproved.info.run_id)
 attempt("by one with other metrics", "champion", version(unproved))
 client.set_tag(unproved.info.run_id, "reproduced_verdict", "identical (forced)")
 attempt("by force", "champion", version(unproved))
 attempt("proved", "champion", version(proved))
-for run, tags in ((unproved, ("reproduced_verdict", "reproduced_by")), (other, ("reproduces",))):
-    for tag in tags: client.delete_tag(run.info.run_id, tag)
+for tag in ("reproduced_verdict", "reproduced_by"): client.delete_tag(unproved.info.run_id, tag)
+stray = client.create_model_version("by hand", "models:/" + unproved.outputs.model_outputs[0].model_id, run_id="0" * 32)
+attempt("of a run that is not there", "champion", stray.version)
+def deletion(name, step):
+    try: step(); said[name] = None
+    except Exception as error: said[name] = str(error)
+number = client.get_model_version_by_alias("by hand", "champion").version
+deletion("delete the version", lambda: client.delete_model_version("by hand", number))
+deletion("delete the model", lambda: client.delete_registered_model("by hand"))
+deletion("delete another version", lambda: client.delete_model_version("by hand", stray.version))
 print(json.dumps(said))
 """
 
@@ -57,10 +66,11 @@ def runs(laboratory: Laboratory) -> dict[str, str]:
     """The ids of three runs: one that was made again, one that was not, and one from another seed."""
     ids = {}
     for name, options in {"proved": (), "unproved": (), "other": ("--set", "seed=7")}.items():
-        done = laboratory.run(
-            "repro", "train", "configs/experiment.yaml", "--json", *options, env={"PYTHONHASHSEED": "0"}
-        )
-        assert done.returncode == 0, done.stderr
+        env = {"PYTHONHASHSEED": "0"}
+        if name == "other":  # it says from the start that it repeats one which it does not
+            env["MLFLOW_RUN_CONTEXT"] = json.dumps({"reproduces": ids["unproved"]})
+        done = laboratory.run("repro", "train", "configs/experiment.yaml", "--json", *options, env=env)
+        assert done.returncode == (1 if name == "other" else 0), done.stderr
         ids[name] = json.loads(done.stdout)["run_id"]
     done = laboratory.run("repro", "reproduce", ids["proved"], "--json", timeout=600)
     assert json.loads(done.stdout)["verdict"] == "identical", done.stderr
@@ -115,6 +125,7 @@ def test_a_run_that_is_not_there_cannot_be_told(laboratory: Laboratory, runs: di
         "by another's": "does not repeat its run",
         "by one with other metrics": "the metric cv_accuracy_mean is",
         "by force": "the verdict on its run",
+        "by one that is not there": f"run {'f' * 32}, which its run",
     }.items(),
 )
 def test_the_gate_lets_a_protected_alias_point_to_nothing_else(by_hand, attempt: str, reason: str) -> None:
@@ -123,7 +134,17 @@ def test_the_gate_lets_a_protected_alias_point_to_nothing_else(by_hand, attempt:
     assert "`repro reproduce" in by_hand[attempt]
 
 
-@pytest.mark.parametrize("attempt", ["another alias", "proved"])
+def test_a_version_of_a_run_that_is_not_there_is_refused_by_name(by_hand) -> None:
+    assert f"its run {'0' * 32} is not there" in by_hand["of a run that is not there"]
+
+
+@pytest.mark.parametrize("attempt", ["delete the version", "delete the model"])
+def test_what_a_protected_alias_points_to_is_not_deleted(by_hand, attempt: str) -> None:
+    assert "reproducibility gate: 'champion' points to version" in by_hand[attempt]
+    assert "To fix it: let the alias point to another version" in by_hand[attempt]
+
+
+@pytest.mark.parametrize("attempt", ["another alias", "proved", "delete another version"])
 def test_the_gate_leaves_other_aliases_and_proved_models_alone(by_hand, attempt: str) -> None:
     assert by_hand[attempt] is None
 
@@ -153,3 +174,78 @@ def test_an_alias_whose_run_was_altered_since_is_named_by_the_audit(
     assert all("git_branch: 'forged' instead of 'main'" in found[0] for found in problems)
     assert again.returncode == 1
     assert "git_branch: 'forged' instead of 'main'" in again.stderr
+
+
+def registered(laboratory: Laboratory) -> tuple[list, list]:
+    with closing(sqlite3.connect(laboratory.store)) as database:
+        models = database.execute("SELECT name FROM registered_models").fetchall()
+        versions = "SELECT name, version FROM model_versions WHERE current_stage != 'Deleted_Internal'"
+        return models, database.execute(versions).fetchall()
+
+
+@pytest.mark.parametrize("model", ["penguins", "whales"])
+def test_nothing_is_registered_where_the_gate_refuses_the_alias(
+    laboratory: Laboratory, runs: dict[str, str], by_hand, model: str
+) -> None:
+    before = registered(laboratory)
+    # The gate has a stricter policy than whoever promotes.
+    stricter = laboratory.write("stricter.yaml", (laboratory.path / "configs/base.yaml").read_text("utf-8"))
+    laboratory.edit("stricter.yaml", "required_tags:\n", "required_tags:\n    - ticket\n")
+    env = {"REPRODUCIBILITY_POLICY": str(stricter)}
+    try:
+        done = laboratory.run("repro", "promote", runs["proved"], "--model", model, "--alias", "champion", env=env)
+    finally:
+        stricter.unlink()
+    assert done.returncode == 1, done.stderr
+    assert "it has no ticket" in done.stderr
+    assert registered(laboratory) == before
+
+
+def test_the_tags_that_the_gate_believes_are_asked_before_anything_is_registered(
+    laboratory: Laboratory, runs: dict[str, str], by_hand
+) -> None:
+    before = registered(laboratory)
+    change = "UPDATE tags SET value = ? WHERE key = 'reproduced_verdict' AND run_uuid = ?"
+    with closing(sqlite3.connect(laboratory.store)) as database, database:
+        database.execute(change, ("different", runs["proved"]))
+    try:
+        done = promote(laboratory, runs["proved"])
+    finally:
+        with closing(sqlite3.connect(laboratory.store)) as database, database:
+            database.execute(change, ("identical", runs["proved"]))
+    assert done.returncode == 1
+    assert f"the verdict on its run {runs['proved']} is 'different'" in done.stderr
+    assert f"To fix it: make it again: repro reproduce {runs['proved']}" in done.stderr
+    assert registered(laboratory) == before
+
+
+@pytest.mark.parametrize("loss", ["record", "files"])
+def test_a_model_that_is_gone_is_named(laboratory: Laboratory, runs: dict[str, str], by_hand, loss: str) -> None:
+    assert promote(laboratory, runs["proved"]).returncode == 0
+    with closing(sqlite3.connect(laboratory.store)) as database:
+        query = "SELECT model_id, artifact_location FROM logged_models WHERE source_run_id = ?"
+        ((model, place),) = database.execute(query, (runs["proved"],)).fetchall()
+    files = Path(place.removeprefix("file://"))
+    away = "UPDATE logged_models SET lifecycle_stage = ? WHERE model_id = ?"
+    with closing(sqlite3.connect(laboratory.store)) as database, database:
+        if loss == "record":
+            database.execute(away, ("deleted", model))
+        else:
+            files.rename(files.with_name("away"))
+    try:
+        promoted = promote(laboratory, runs["proved"])
+        audited = laboratory.run("repro", "audit", "--json")
+        compared = laboratory.run("repro", "diff", runs["proved"], runs["unproved"])
+    finally:
+        with closing(sqlite3.connect(laboratory.store)) as database, database:
+            database.execute(away, ("active", model))
+        if loss == "files":
+            files.with_name("away").rename(files)
+    assert promoted.returncode in (1, 2)
+    assert "Traceback" not in promoted.stderr + audited.stderr + compared.stderr
+    assert "cannot be used" not in promoted.stderr + audited.stderr + compared.stderr
+    problems = [alias["problems"] for alias in json.loads(audited.stdout)["aliases"]]
+    assert len(problems) == 2
+    for said in (promoted.stderr, *(found[0] for found in problems)):
+        assert f"run {runs['proved']}" in said
+        assert "model" in said or "cannot be read" in said

@@ -22,6 +22,9 @@ for who, names in (("Ada O'Brien", ["oldest", "older"]), ('Bo "the%" \\\\ Li', [
         with tracked_run(values | {"experiment_name": "two" if name == "newest" else "one"}, run_name=name):
             if name == "older":
                 with tracked_run(values, run_name="inside"): pass
+os.environ["AUTHOR"] = "Ada O'Brien"
+os.environ["MLFLOW_RUN_CONTEXT"] = '{"reproduces": "another"}'
+with tracked_run(values, run_name="repetition"): pass
 """
 ASK = """
 import json, os, sys
@@ -100,6 +103,7 @@ def test_last_is_the_newest_run_of_whoever_asks_in_any_experiment(laboratory: La
     assert asked["Ada's last~1"] == runs["older"].id
     assert asked["Ada's last~2"] == runs["oldest"].id
     assert asked["Bo's last"] != asked["Ada's last"]
+    assert "repetition" in runs
 
 
 def test_a_beginning_of_several_lists_them(asked: dict[str, str]) -> None:

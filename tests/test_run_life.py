@@ -38,7 +38,9 @@ def ends_itself(run): mlflow.end_run()
 def ends_itself_as_failed(run): mlflow.end_run("FAILED")
 def deletes_itself(run): client().delete_run(run.info.run_id)
 def leaves_a_run_open(run): mlflow.start_run(run_name="left open", nested=True)
-def starts_another_run(run): mlflow.end_run(); mlflow.start_run(run_name="another")
+def starts_another_run(run):
+    try: mlflow.end_run()
+    except mlflow.MlflowException: mlflow.start_run(run_name="another")
 def logs_more_params(run): mlflow.log_param("learned", "3"); mlflow.set_tag("mood", "good")
 def draws(run): mlflow.log_metrics({"random": random.random(), "numpy": float(numpy.random.rand())})
 def draws_again(run): draws(run)
@@ -82,7 +84,7 @@ play(logs_more_params, VALUES | {"long": "x" * 6000}, "long values", tags={"long
 print(json.dumps(raised))
 """
 ENDED_WELL = {
-    *("ends_itself", "leaves_a_run_open", "logs_more_params", "draws", "draws_again"),
+    *("leaves_a_run_open", "logs_more_params", "draws", "draws_again"),
     *("has_a_child", "child", "draws from another seed", "in a thread", "many params", "long values"),
 }
 # Each with what the tag `failure` says.
@@ -94,7 +96,7 @@ FAILED = {
     "raises": "ValueError: no rows for ada@example.org? see https://example.org/a (a GitHub token)",
     "raises_what_no_store_can_write": "ValueError: \\udc80 \\0",
     "exits_as_if_all_were_well": "sys.exit(0) before the end of the run",
-    "ends_itself_as_failed": "status: the run was ended as failed or deleted inside its block",
+    "ends_itself_as_failed": "status: the run was ended (FAILED) or deleted before its block was through",
     "changes_the_data": "data_version: the data changed while the run was going on",
     "deletes_the_data": "data_version: data/penguins.csv does not exist",
     "presses_ctrl_c": "interrupted with Ctrl-C",
@@ -180,17 +182,19 @@ def test_what_the_block_left_open_ends_with_its_run(runs: dict[str, RecordedRun]
     assert runs["left open"].status == "FINISHED"
 
 
-def test_a_run_beside_the_one_of_the_block_does_not_finish_without_evidence(runs, raised) -> None:
-    assert (runs["starts_another_run"].status, runs["another"].status) == ("FINISHED", "FAILED")
-    assert "it has no data_version, seed" in raised["starts_another_run"][1]
+def test_a_run_beside_the_one_of_the_block_does_not_finish(runs, raised) -> None:
+    assert (runs["starts_another_run"].status, runs["another"].status) == ("FAILED", "FAILED")
+    assert "the run was ended (FAILED)" in raised["starts_another_run"][1]
 
 
-@pytest.mark.parametrize("scene", ["ends_itself_and_raises", "ends_itself_and_lacks_a_tag"])
-def test_a_run_that_its_block_ended_stays_ended_and_what_came_after_is_noted(runs, played, scene: str) -> None:
-    assert runs[scene].status == "FINISHED"
+@pytest.mark.parametrize("scene", ["ends_itself", "ends_itself_and_raises", "ends_itself_and_lacks_a_tag"])
+def test_a_run_that_its_block_ends_has_failed(runs, raised, played, scene: str) -> None:
+    why = "it was ended from outside or inside its block, before `tracked_run` was through"
+    assert runs[scene].status == "FAILED"
     assert runs[scene].tags["author"]
-    assert runs[scene].tags["failure"]
-    assert f"run {runs[scene].id} was ended by its own block before this" in played.stderr
+    assert why in runs[scene].tags["failure"]
+    assert why in raised[scene][1]
+    assert f"run {runs[scene].id} was ended before its block was through" in played.stderr
 
 
 def test_one_seed_draws_the_same_numbers_under_another_name(runs, raised) -> None:
@@ -334,8 +338,10 @@ def test_the_sample_run_carries_exactly_these_tags(laboratory: Laboratory, sampl
         "author": who,
         "image": "none",
         "process": ours["process"],
+        "completion_word": ours["completion_word"],
     }
-    assert set(digests) == {"data_version", "config_digest", "lock_digest", "manifest_digest"}
+    expected = {"data_version", "config_digest", "lock_digest", "manifest_digest", "completion_digest"}
+    assert set(digests) == expected
     assert all(value.startswith("blake3:") and len(value) == 71 for value in digests.values())
     assert sample.tags["mlflow.source.git.commit"] == ours["git_commit"]
     assert sample.tags["mlflow.user"] == who
@@ -426,7 +432,8 @@ def test_the_lectures_shape_records_the_same_run(laboratory: Laboratory, lecture
     runs = laboratory.runs(laboratory.path.parent / "lecture.db")
     assert {name for name, run in runs.items() if run.status == "FINISHED"} == {"base", "file", "values"}
     assert runs["file"].params == sample.params
-    ours = {key for key in sample.tags if not key.startswith("mlflow.")}
+    # Who has a run of their own ends it themselves.
+    ours = {key for key in sample.tags if not key.startswith(("mlflow.", "completion_"))}
     assert ours <= runs["base"].tags.keys()
     assert ours <= runs["values"].tags.keys()
     assert runs["file"].tags["config_digest"] == sample.tags["config_digest"]

@@ -458,6 +458,19 @@ def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path,
     assert (fresh_project / ".env").read_bytes() == mine
 
 
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("10.0.0.1  # ours", "10.0.0.1"), ('"0.0.0.0" # all', "127.0.0.1"), ("::1", "[::1]"), ("'[::]'", "[::1]")],
+)
+def test_an_env_is_read_as_compose_reads_it(fresh_project: Path, run_in, address: str, host: str) -> None:
+    secrets = "".join(f"SERVER_{name}=a#b\n" for name in ("DATABASE_PASSWORD", "STORAGE_PASSWORD", "SESSION_KEY"))
+    admin = "SERVER_ALLOWED_HOSTS=x\nSERVER_ADMIN_USERNAME=it's # me\nSERVER_ADMIN_PASSWORD=c\n"
+    (fresh_project / ".env").write_text(f"SERVER_PORT=5001\nSERVER_ADDRESS={address}\n{admin}{secrets}", "utf-8")
+    package = next(fresh_project.glob("src/*/reproducibility")).parent.name
+    code = f"from {package}.reproducibility.server_settings import read; print(read().url, read().admin)"
+    assert run_in(fresh_project, "python", "-c", code).stdout == f"http://{host}:5001 it's\n"
+
+
 def test_without_containers_the_same_command_serves_what_is_embedded(fresh_project: Path, run_in) -> None:
     done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=HANGING)
     assert done.returncode != 0

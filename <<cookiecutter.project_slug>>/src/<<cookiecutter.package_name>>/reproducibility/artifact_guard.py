@@ -5,6 +5,7 @@ MLflow passes files on to their store by their path alone, without asking whose 
 
 import posixpath
 import re
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -18,8 +19,10 @@ from .gated_store import Gated, refuse
 from .violation import Violation
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Seconds in which what is sent is taken to have come together with its request.
+_AT_ONCE = 0.1
 _WRITING = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 _FILES = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(?:artifacts|mpu/(?:create|complete|abort))/(.*)", re.DOTALL)
 _FILE_OF_RUN = re.compile(r"/ajax-api/2\.0/mlflow/upload-artifact/?")
@@ -41,6 +44,7 @@ class ArtifactGuard:
         if scope["type"] == "http" and scope["method"] in _WRITING:
             try:
                 await self._judge(scope)
+                await self.app(scope, self._judging(scope, receive), send)
             except MlflowException as error:
                 answer = Response(
                     error.serialize_as_json(),
@@ -48,8 +52,20 @@ class ArtifactGuard:
                     media_type="application/json",
                 )
                 await answer(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _judging(self, scope: "Scope", receive: "Receive") -> "Receive":
+        """Return *receive*, which judges once more before the last piece is passed on: the run may have ended since."""
+        began = time.monotonic()
+
+        async def judged() -> "Message":
+            message = await receive()
+            if not message.get("more_body") and time.monotonic() - began > _AT_ONCE:
+                await self._judge(scope)
+            return message
+
+        return judged
 
     async def _judge(self, scope: "Scope") -> None:
         path = scope["path"]

@@ -11,7 +11,7 @@ from .process import PROCESS_TAG, is_running
 from .progress import counted
 from .project import team_policy
 from .promotion import doubts
-from .recorded_run import find, read
+from .recorded_run import Unreadable, find, read, readable
 from .store import connect, reachable
 from .url import without_credentials
 from .validation import judge
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Verdict = Literal["complies", "does not comply", "ended without a result", "running", "died"]
+Verdict = Literal["complies", "does not comply", "ended without a result", "running", "died", "cannot be told"]
 _DEATH = "its process ended without a word (killed, or the machine went down); closed by `repro audit --close-dead`"
 _ELSEWHERE = "running, on another machine or from before processes were named"
 
@@ -52,7 +52,8 @@ class AuditedAlias:
 class Audit:
     """What was found out about the runs of a store, newest first, and about the protected aliases of its models.
 
-    It holds if no run and no alias claims more than it is worth.
+    It holds if no run and no alias claims more than it is worth. exit_status: 0 if it holds, 1 if not, 2 if nothing
+    speaks against it but that some runs cannot be told.
     """
 
     place: str
@@ -61,8 +62,14 @@ class Audit:
 
     @property
     def holds(self) -> bool:
-        claims_too_much = any(run.verdict in ("does not comply", "died") for run in self.runs)
-        return not claims_too_much and not any(alias.problems for alias in self.aliases)
+        return self.exit_status == 0
+
+    @property
+    def exit_status(self) -> int:
+        verdicts = {run.verdict for run in self.runs}
+        if verdicts & {"does not comply", "died"} or any(alias.problems for alias in self.aliases):
+            return 1
+        return 2 if "cannot be told" in verdicts else 0
 
 
 def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
@@ -98,10 +105,17 @@ def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Vio
         except Refused:
             return [Violation(whose, "the run that it is the model of is not there", "promote one that is")]
         outputs = run.outputs.model_outputs if run.outputs else []
-        places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        try:
+            with readable(client, run, "its model"):
+                places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        except Unreadable as unreadable:
+            return [*unreadable.violations]
         if client.get_model_version_download_uri(model, number) not in places:
             return [Violation(whose, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
-    return doubts(client, run)[0]
+    try:
+        return doubts(client, run)[0]
+    except Unreadable as unreadable:
+        return [*unreadable.violations]
 
 
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
@@ -133,15 +147,29 @@ def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy
     tags, status = run.data.tags, run.info.status
     verdict, problems = _of_the_end(tags, status)
     if verdict == "died" and close_dead:
-        with reachable(client.tracking_uri):
-            client.set_tag(run.info.run_id, FAILURE_TAG, _DEATH)
-            client.set_terminated(run.info.run_id, "KILLED")
-        status, verdict, problems = "KILLED", "ended without a result", (_DEATH,)
+        return _audited(client, experiment, _closed(client, run), policy, False)
     if verdict == "complies":
-        validation = judge(client, read(client, run), policy)
-        problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
-        verdict = "does not comply" if problems else "complies"
+        try:
+            validation = judge(client, read(client, run), policy)
+        except Unreadable as unreadable:
+            verdict, problems = "cannot be told", tuple(map(str, unreadable.violations))
+        else:
+            problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
+            verdict = "does not comply" if problems else "complies"
     return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
+
+
+def _closed(client: "MlflowClient", run: "Run") -> "Run":
+    """End *run*, whose process is gone; return it as it is then, also where it ended by itself meanwhile."""
+    run_id = run.info.run_id
+    with reachable(client.tracking_uri):
+        try:
+            with reachable(client.tracking_uri):
+                client.set_tag(run_id, FAILURE_TAG, _DEATH)
+                client.set_terminated(run_id, "KILLED")
+        except Refused:  # its record is closed
+            pass
+        return client.get_run(run_id)
 
 
 def _of_the_end(tags: dict[str, str], status: str) -> tuple[Verdict, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sized
 from dataclasses import asdict
 
 import click
@@ -9,7 +10,8 @@ import click
 from .audit import Audit
 
 # In the order of urgency; what complies is only counted.
-_SHOWN = ("died", "does not comply", "running", "ended without a result")
+_SHOWN = ("died", "does not comply", "cannot be told", "running", "ended without a result")
+_OF_MANY = {"complies": "comply", "does not comply": "do not comply"}
 
 
 def show(audit: Audit, as_json: bool) -> None:
@@ -38,10 +40,19 @@ def show(audit: Audit, as_json: bool) -> None:
             whose = f"{alias.alias} of {alias.model}\nversion {alias.version}"
             table.add_row(_printable(whose), _printable("\n".join(alias.problems)))
         console.print(table)
-    counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("complies", *_SHOWN) if counts[verdict])
-    console.print(f"{len(audit.runs)} runs in {audit.place}: {counted or 'nothing to look at'}.")
+    counted = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_SHOWN) if counts[verdict])
+    console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {counted or 'nothing to look at'}.")
     if audit.aliases:
-        console.print(f"{len(audit.aliases) - len(wrong)} of {len(audit.aliases)} protected aliases hold.")
+        known = _number(audit.aliases, "protected alias")
+        console.print(f"{known}, of which {len(audit.aliases) - len(wrong)} can be relied on.")
+
+
+def _counted(verdict: str, count: int) -> str:
+    return f"{count} {_OF_MANY.get(verdict, verdict) if count > 1 else verdict}"
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{('es' if name.endswith('s') else 's') * (len(things) != 1)}"
 
 
 def _printable(text: str) -> str:

@@ -196,7 +196,7 @@ def _audit(arguments: argparse.Namespace) -> None:
 
     result = audit.audit(arguments.experiment, close_dead=arguments.close_dead)
     audit_report.show(result, arguments.json)
-    sys.exit(0 if result.holds else 1)
+    sys.exit(result.exit_status)
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from .evidence import EVIDENCE
 from .metric_history import NOTHING, History, first_divergence, histories
 from .place import one_line
 from .policy import Tolerance
+from .recorded_run import readable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,8 +130,9 @@ def _outputs(
     for number, run in enumerate((first, second)):
         place = folder / str(number)
         place.mkdir()
-        files.append({name: content_digest(place / name) for name in _fetched(client, run, place, tolerance)})
-        models.append(dict(_models(client, run, folder / f"models-{number}", tolerance)))
+        with readable(client, run, "what it put out"):
+            files.append({name: content_digest(place / name) for name in _fetched(client, run, place, tolerance)})
+            models.append(dict(_models(client, run, folder / f"models-{number}", tolerance)))
     yield from _texts("model", *models)
     yield from _texts("file", *files)
 

@@ -21,7 +21,10 @@ from .relay import Relay
 def save(store: Relay, stream: IO[bytes]) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for name in _names(store):
-            found = store.client.get_object(Bucket=store.bucket, Key=name)
+            try:
+                found = store.client.get_object(Bucket=store.bucket, Key=name)
+            except store.client.exceptions.NoSuchKey:  # deleted since it was listed
+                continue
             member = tarfile.TarInfo(name)
             member.size = found["ContentLength"]
             archive.addfile(member, found["Body"])

@@ -1,11 +1,13 @@
 """MLflow's model registries in a database: a protected alias moves only to a model whose run was made again."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_store
@@ -34,6 +36,22 @@ class GatedAliases:
             refuse(self._against(self.get_model_version(name, version), alias))
         super().set_registered_model_alias(name, alias, version)
 
+    def delete_model_version(self, name: str, version: str) -> None:
+        self._require_unneeded(name, version)
+        super().delete_model_version(name, version)
+
+    def delete_registered_model(self, name: str) -> None:
+        self._require_unneeded(name)
+        super().delete_registered_model(name)
+
+    def _require_unneeded(self, name: str, version: str | None = None) -> None:
+        """Refuse to delete what a protected alias points to: *version* of a model, or any version if None."""
+        pointing = self.get_registered_model(name).aliases
+        for alias, number in sorted(pointing.items()):
+            if judgement.is_protected(alias, self.policy) and (version is None or str(version) == str(number)):
+                problem = f"{alias!r} points to version {number} of {name!r}, so that cannot be deleted"
+                refuse(Violation(judgement.KEY, problem, "let the alias point to another version, or delete it first"))
+
     def _against(self, version: ModelVersion, alias: str) -> Violation | None:
         tracking = _get_store(os.environ.get("_MLFLOW_SERVER_FILE_STORE") or self.db_uri)
         what = f"{alias!r} cannot point to version {version.version} of {version.name!r}"
@@ -41,16 +59,19 @@ class GatedAliases:
         if not run_id:
             problem, fix = "it names no run that it is the model of", "register it from the run that logged it"
             return Violation(judgement.KEY, f"{what}: {problem}", fix)
-        run = tracking.get_run(run_id)
-        models = [tracking.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
+        if (run := _found(tracking.get_run, run_id)) is None:
+            problem, fix = f"its run {run_id} is not there", "register it from a run that is"
+            return Violation(judgement.KEY, f"{what}: {problem}", fix)
+        models = [_found(tracking.get_logged_model, output.model_id) for output in run.outputs.model_outputs]
         if self.get_model_version_download_uri(version.name, version.version) not in {
-            model.artifact_location for model in models if model.source_run_id == run_id
+            model.artifact_location for model in models if model and model.source_run_id == run_id
         }:
             return judgement.against_alias(what, f"it is not the model that run {run_id} logged", run_id)
         again = run.data.tags.get(judgement.REPRODUCED_BY)
         if again is None:
             return judgement.against_alias(what, f"nobody has made its run {run_id} again", run_id)
-        second = tracking.get_run(again)
+        if (second := _found(tracking.get_run, again)) is None:
+            return judgement.against_alias(what, f"run {again}, which its run {run_id} names, is not there", run_id)
         problem = next((problem for each in (run, second) if (problem := _against_run(tracking, each))), None)
         problem = problem or judgement.against_repetition(_told(run), _told(second), self.policy)
         return judgement.against_alias(what, problem, run_id) if problem else None
@@ -69,6 +90,16 @@ def _against_run(tracking: Gated, run: Run) -> str | None:
     if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
         return f"run {run_id} is {run.info.status}, {run.info.lifecycle_stage}"
     return violation.problem if (violation := tracking.against_finish(run_id)) else None
+
+
+def _found(ask: Callable[[str], Any], wanted: str) -> Any:
+    """Return what *ask* knows of *wanted*; None if it knows of no such thing."""
+    try:
+        return ask(wanted)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def _told(run: Run) -> judgement.Told:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from mlflow.entities import Run, RunStatus, RunTag
+from mlflow.entities import LoggedModelStatus, Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
@@ -139,6 +139,12 @@ class Gated:
             self.require_open(source_run, "its models stay, because nobody could bring them back")
         super().delete_logged_model(model_id)
 
+    def finalize_logged_model(self, model_id: str, status: LoggedModelStatus) -> Any:
+        model = self.get_logged_model(model_id)
+        if model.source_run_id and model.status != status:
+            self.require_open(model.source_run_id, "its models stay what they are")
+        return super().finalize_logged_model(model_id, status)
+
     def log_outputs(self, run_id: str, models: list[Any]) -> None:
         for model in models:
             if self.get_logged_model(model.model_id).source_run_id != run_id:
@@ -170,13 +176,35 @@ class Gated:
             return
         with self.ManagedSessionMaker(read_only=False) as session:
             tags = {tag.key: tag.value for tag in self._get_run(session, run_id).tags}
-        if changed := sorted(key for key in asked if key in tags and tags[key] != wanted[key]):
+        differing = {key for key in asked if tags.get(key) != wanted[key]}
+        if FAILURE_TAG in differing:
+            if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
+                self.require_open(run_id, f"its tag `{FAILURE_TAG}` stays as it is")
+            differing.discard(FAILURE_TAG)
+        if judgement.REPRODUCES in differing and self._is_more_exact(tags, wanted[judgement.REPRODUCES]):
+            differing.discard(judgement.REPRODUCES)
+        if changed := sorted(differing & tags.keys()):
             problem = f"{', '.join(changed)} of run {run_id} say where it comes from, and that does not change"
             refuse(Violation(judgement.KEY, problem, "start a new run if it comes from somewhere else"))
-        if added := sorted(key for key in asked if key not in tags and wanted[key] is not None):
+        if added := sorted(differing):
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
             if judgement.PARENT_TAG in added:
                 self.require_open(wanted[judgement.PARENT_TAG], "no run can be added inside it")
+
+    def _is_more_exact(self, tags: Mapping[str, str], repeated: str | None) -> bool:
+        """Whether a run with *tags* may say that it repeats *repeated*, or None, instead of what it says.
+
+        A run inside another one first says what that repeats, and then which run inside that it repeats itself.
+        """
+        if repeated is None:
+            return True
+        outer, seen = repeated, set()
+        while judgement.PARENT_TAG in tags and outer and outer not in seen:
+            if outer == tags.get(judgement.REPRODUCES):
+                return True
+            seen.add(outer)
+            outer = self._recorded(outer).tags.get(judgement.PARENT_TAG)
+        return False
 
     def _rename(self, run_id: str, run_name: str | None) -> Any:
         with _being(_noting):

@@ -6,7 +6,9 @@ from fnmatch import fnmatchcase
 from math import isclose, isnan
 from typing import NamedTuple
 
+from . import completion
 from .evidence import agreement
+from .failure import FAILURE_TAG
 from .policy import Policy, violations
 from .provenance import MLFLOW_TAGS, PROVENANCE_TAGS
 from .violation import Violation
@@ -27,15 +29,20 @@ _WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(con
 
 
 def frozen(policy: Policy) -> frozenset[str]:
-    """Return the tags that nobody can change or take away once a run has them."""
-    return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | {PARENT_TAG}
+    """Return the tags that nobody can change or take away once a run has them, or add when it has ended.
+
+    Two are less than that: `REPRODUCES` can be taken away; `FAILURE_TAG` can be anything until the run has ended, and
+    be added to a run that did not finish.
+    """
+    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, completion.DIGEST_TAG, completion.WORD_TAG}
+    return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own
 
 
 def against_creation(tags: Mapping[str, str], policy: Policy, user: str | None) -> Violation | None:
     """Return why no run with *tags* may be created, if so. *user* is who logged in, if the server asks for that."""
     asked_now = policy.model_copy(update={"required_params": ()})  # params come with a later request
     if found := violations(tags, {}, asked_now):
-        return Violation(KEY, f"this run could not be made again ({_listed(found)})", _WAY_OUT)
+        return Violation(KEY, f"this run could not be made again ({listed(found)})", _WAY_OUT)
     author = tags.get("author", "")
     email = _EMAIL.fullmatch(author)
     if user is not None and user not in (author, email and email[1]):
@@ -49,16 +56,23 @@ def against_finish(
     tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes], policy: Policy
 ) -> Violation | None:
     """Return why a run may not count as finished, if so: what it lacks, or where its evidence speaks against it."""
+    if why := against_success(tags):
+        return Violation(KEY, f"this run cannot finish: {why}", "train anew, and leave its end to `tracked_run`")
     if found := violations(tags, params, policy):
-        return Violation(
-            KEY, f"this run cannot finish, because it could not be made again ({_listed(found)})", _WAY_OUT
-        )
+        return Violation(KEY, f"this run cannot finish, because it could not be made again ({listed(found)})", _WAY_OUT)
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
-        listed = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
-        problem = f"this run cannot finish, because its evidence does not hold ({listed})"
+        against = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
+        problem = f"this run cannot finish, because its evidence does not hold ({against})"
         fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
         return Violation(KEY, problem, f"{fix}the files in its folder reproducibility/ as they are")
     return None
+
+
+def against_success(tags: Mapping[str, str]) -> str | None:
+    """Return why a run did not succeed, as a clause, if its own *tags* say so, whatever its status is."""
+    if FAILURE_TAG in tags:
+        return f"its tag `{FAILURE_TAG}` says {tags[FAILURE_TAG]!r}"
+    return completion.against(tags)
 
 
 def against_change(what: str, run_id: str, status: str) -> Violation:
@@ -117,7 +131,7 @@ def violation_in(message: str) -> Violation | None:
     return Violation(KEY, found[1], found[2].strip()) if found else None
 
 
-def _listed(found: Iterable[Violation]) -> str:
+def listed(found: Iterable[Violation]) -> str:
     """Name what is missing in one go, and each other problem by itself."""
     missing = [violation.key for violation in found if violation.problem.endswith(("is missing", "is empty"))]
     others = [f"{each.key}: {each.problem}" for each in found if each.key not in missing]

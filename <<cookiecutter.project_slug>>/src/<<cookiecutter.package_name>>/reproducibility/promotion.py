@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .judgement import violation_in
+from .judgement import REPRODUCED_BY, Told, against_repetition, violation_in
 from .project import team_policy
-from .recorded_run import find, read
+from .recorded_run import find, read, readable
 from .reproduction import recheck
 from .store import connect, reachable
 from .validation import judge
@@ -52,13 +52,21 @@ def promote(reference: str, model: str, alias: str) -> Promotion:
     if found:
         raise NotPromotedError(found)
     with reachable(client.tracking_uri):
-        version = _registered(client, model, run.info.run_id, models[0])
+        with readable(client, run, "its model"):
+            client.get_logged_model(models[0])
+        is_new_model = _created(client, model)
+        version, is_new = _registered(client, model, run.info.run_id, models[0])
         try:
             client.set_registered_model_alias(model, alias, version)
         except MlflowException as error:
-            if violation := violation_in(str(error)):  # the gate knows better: something changed meanwhile
-                raise NotPromotedError([violation]) from None
-            raise
+            if (violation := violation_in(str(error))) is None:
+                raise
+            # The gate knows better: it has another policy, or something changed meanwhile.
+            if is_new:
+                client.delete_model_version(model, version)
+            if is_new_model:
+                client.delete_registered_model(model)
+            raise NotPromotedError([violation]) from None
     return Promotion(model, alias, version, run.info.run_id, verdict)
 
 
@@ -106,11 +114,23 @@ def doubts(client: "MlflowClient", run: "Run") -> tuple[list[Violation], str]:
     if compared.forced:
         problem = f"it was made again by force ({'; '.join(compared.forced)})"
         found.append(Violation(f"run {run_id}", problem, f"make it again without: repro reproduce {run_id}"))
+    if not found and (why := _against_tags(client, run)):
+        found.append(Violation(f"run {run_id}", why, f"make it again: repro reproduce {run_id}"))
     return found, verdict
 
 
-def _registered(client: "MlflowClient", model: str, run_id: str, model_id: str) -> str:
-    """Return the version of *model* that is this model, registered now if it was not."""
+def _against_tags(client: "MlflowClient", run: "Run") -> str | None:
+    """Return what the gate, which compares no files, would say of the tags that hold the verdict, as a clause."""
+    again = run.data.tags.get(REPRODUCED_BY)
+    if again is None:
+        return f"its own tag `{REPRODUCED_BY}` names no run"
+    runs = (run, find(client, again))
+    told = [Told(each.info.run_id, each.data.tags, each.data.metrics) for each in runs]
+    return against_repetition(*told, team_policy())
+
+
+def _created(client: "MlflowClient", model: str) -> bool:
+    """Create the registered *model* if there is none; return whether there was none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -118,8 +138,14 @@ def _registered(client: "MlflowClient", model: str, run_id: str, model_id: str) 
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        return False
+    return True
+
+
+def _registered(client: "MlflowClient", model: str, run_id: str, model_id: str) -> tuple[str, bool]:
+    """Return the version of *model* that is this model, and whether it is registered only now."""
     source = f"models:/{model_id}"
     for version in client.search_model_versions(f"run_id = '{run_id}'"):
         if version.name == model and version.source == source:
-            return str(version.version)
-    return str(client.create_model_version(model, source, run_id=run_id, model_id=model_id).version)
+            return str(version.version), False
+    return str(client.create_model_version(model, source, run_id=run_id, model_id=model_id).version), True

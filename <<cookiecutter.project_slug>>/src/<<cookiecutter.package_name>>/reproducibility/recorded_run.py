@@ -2,7 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import isabs
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .config_file import config_digest
 from .digest import canonical, digest
 from .evidence import CONFIG, EVIDENCE, MANIFEST, PATCH, manifest_in
-from .judgement import PARENT_TAG
+from .failure import recordable
+from .judgement import PARENT_TAG, REPRODUCES
+from .place import one_line
 from .provenance import author
 from .store import reachable, require_at_home
 from .strict_yaml import decoded, parse
@@ -28,6 +31,22 @@ _PREFIX = re.compile(r"[0-9a-f]{4,31}")
 _SHOWN = 5
 # What says which code ran on what.
 _ORIGIN = ("git_commit", "git_dirty", "data_version", "lock_digest", "config_digest")
+
+
+class Unreadable(Refused):
+    """Something of a run is gone, or kept where it cannot be read from here, and nothing can be told about the run."""
+
+
+@contextmanager
+def readable(client: "MlflowClient", run: "Run", what: str) -> Iterator[None]:
+    """Turn what is raised while *what* of *run* is read into Unreadable, unless the tracking store itself is away."""
+    try:
+        yield
+    except Exception as error:  # of any kind: each sort of place has its own library, which may be missing
+        client.get_run(run.info.run_id)  # raises where the whole store is away
+        problem = f"{what} cannot be read ({one_line(recordable(error), 300)})"
+        fix = f"bring it back, or let this machine read {without_credentials(run.info.artifact_uri)}"
+        raise Unreadable([Violation(f"run {run.info.run_id}", problem, fix)]) from error
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,8 @@ def _placeless(values: Mapping[str, Any], first: RecordedRun) -> dict[str, Any]:
 def find(client: "MlflowClient", reference: str) -> "Run":
     """Return the run that *reference* means: an id, the unique beginning of one, ``last`` or ``last~1``.
 
-    ``last`` is the newest run of whoever asks, ``last~1`` the one before it; runs inside other runs do not count.
+    ``last`` is the newest run of whoever asks, ``last~1`` the one before it; runs inside other runs and runs that
+    repeat others do not count.
     Raises Refused when there is no such run, or more than one, which are then listed.
     """
     if last := _LAST.fullmatch(reference):
@@ -105,7 +125,10 @@ def find(client: "MlflowClient", reference: str) -> "Run":
 
 
 def read(client: "MlflowClient", run: "Run") -> RecordedRun:
-    """Return *run* with its evidence, fetched from where its files are kept; raises StoreUnavailable."""
+    """Return *run* with its evidence, fetched from where its files are kept.
+
+    Raises Unreadable where that is no place to read from, StoreUnavailable where the tracking store is away.
+    """
     with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
         require_at_home(client.tracking_uri, experiment)
@@ -120,7 +143,7 @@ def read(client: "MlflowClient", run: "Run") -> RecordedRun:
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
+    with readable(client, run, "its evidence"), tempfile.TemporaryDirectory() as folder:
         if any(file.path == EVIDENCE for file in client.list_artifacts(run.info.run_id)):
             client.download_artifacts(run.info.run_id, EVIDENCE, folder)
         files = sorted(Path(folder, EVIDENCE).rglob("*"))
@@ -151,7 +174,8 @@ def _last(client: "MlflowClient", back: int) -> "Run":
         )
     quote = '"' if "'" in who else "'"
     with reachable(client.tracking_uri):
-        runs = search(client, f"tags.author = {quote}{who}{quote} AND tags.`mlflow.parentRunId` IS NULL", back + 1)
+        own = f"tags.author = {quote}{who}{quote} AND tags.`{PARENT_TAG}` IS NULL AND tags.`{REPRODUCES}` IS NULL"
+        runs = search(client, own, back + 1)
     if len(runs) <= back:
         fix = "train one, or give the run's id"
         known = f"{len(runs)} run{'s' * (len(runs) != 1)} of {who}"

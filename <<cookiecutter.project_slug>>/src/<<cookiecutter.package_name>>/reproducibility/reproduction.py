@@ -15,7 +15,7 @@ from .environment import LOCK
 from .evidence import CONFIG, PATCH, ManifestError, agreement
 from .failure import FAILURE_TAG
 from .interruption import Interruption
-from .judgement import REPRODUCED_BY, REPRODUCES
+from .judgement import REPRODUCED_BY, REPRODUCES, against_success
 from .kinship import compared, outermost
 from .locked_environment import interpreter, locked_environment
 from .policy import Tolerance
@@ -135,6 +135,9 @@ def _verdict(
 def _require_evidence(recorded: RecordedRun) -> None:
     """Raise Refused when the run lacks what nobody could go on without, even by force."""
     run_id = recorded.run.info.run_id
+    if not recorded.evidence:
+        fix = "record it once more, with `nox -s train` or `with tracked_run(config):`"
+        raise Refused([Violation(f"run {run_id}", "it has no evidence, so nobody knows how it was made", fix)])
     try:
         manifest = recorded.manifest
     except ManifestError as problem:
@@ -158,9 +161,9 @@ def _doubts(recorded: RecordedRun) -> Iterator[Violation]:
                 "the run was altered after it was recorded; --force goes on with its evidence, and the verdict says so"
             )
             yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.evidence}", fix)
-    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
+    why = against_success(run.data.tags)
+    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active" or why:
         state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"
-        why = run.data.tags.get(FAILURE_TAG)
         problem = f"the run is {state}{f' ({why})' if why else ''}, so there is no whole result to compare with"
         yield Violation(f"run {run.info.run_id}", problem, "choose one that finished, or add --force")
 

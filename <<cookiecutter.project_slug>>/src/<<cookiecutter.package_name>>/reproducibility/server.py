@@ -50,7 +50,7 @@ def _choose_embedded() -> None:
     beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
-    connect()
+    connect(create=True)
 
 
 def _own_pages() -> str:
@@ -124,7 +124,8 @@ def _against_address(host: str, port: int) -> Iterator[Violation]:
         with socket.create_server((host, port), family=family):
             pass
     except (OSError, OverflowError) as error:
-        yield Violation(f"{host}:{port}", f"nothing can be served there: {error}", "choose another: --port 5001")
+        why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
+        yield Violation(f"{host}:{port}", f"nothing can be served there: {why}", "choose another: --host, --port 5001")
 
 
 def _migrate(database: str) -> None:

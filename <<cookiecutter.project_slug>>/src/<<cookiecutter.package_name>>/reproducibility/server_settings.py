@@ -1,6 +1,7 @@
 """The settings of the server: .env, with its address and its secrets, made once and then the team's to edit."""
 
 import os
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -40,8 +41,10 @@ class ServerSettings:
     @property
     def url(self) -> str:
         """The address of the server for this machine."""
-        host = "127.0.0.1" if self.address == "0.0.0.0" else self.address  # noqa: S104 - compared, not listened on
-        return f"http://{host}:{self.port}"
+        # What listens everywhere is reached here; brackets are for a URL, with or without them in .env.
+        address = self.address.strip("[]")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - compared, not listened on
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 def create_once() -> bool:
@@ -65,12 +68,19 @@ def read() -> ServerSettings:
     lines = _text().splitlines()
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
     # As compose does it: the environment wins.
-    values = {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+    values = {name.strip(): _plain(value.strip()) for name, _, value in pairs}
     values |= {name: os.environ[name] for name in _KEYS if name in os.environ}
     if missing := [name for name in _KEYS if not values.get(name)]:
         fix = "add them, with long random values for the secrets; or move .env away to have it made anew"
         raise Refused([Violation(".env", f"{', '.join(missing)} is not set in it", fix)])
     return ServerSettings(values["SERVER_ADDRESS"], values["SERVER_PORT"], values["SERVER_ADMIN_USERNAME"])
+
+
+def _plain(value: str) -> str:
+    """Return a *value* of .env without its quotes, or without the comment behind it, as compose reads it."""
+    if quoted := re.match(r"(['\"])(.*?)\1", value):
+        return quoted[2]
+    return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].rstrip()
 
 
 def _text() -> str:

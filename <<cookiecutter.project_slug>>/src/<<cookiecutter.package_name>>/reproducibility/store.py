@@ -53,7 +53,8 @@ class StoreUnavailable(click.ClickException):
                 fix += " with -e MLFLOW_TRACKING_URI=sqlite:////…"
         else:
             fix = "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
-        super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {first_line}. {fix}.")
+        why = first_line.rstrip(".")
+        super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {why}. {fix}.")
 
 
 def _in_short(reason: str) -> str:
@@ -119,12 +120,15 @@ def reachable(uri: str) -> Iterator[None]:
         raise StoreUnavailable(uri, getattr(error, "message", error)) from error
 
 
-def connect() -> "MlflowClient":
-    """Point MLflow at the tracking store and return a client for it; an embedded database is created if there is none.
+def connect(*, create: bool = False) -> "MlflowClient":
+    """Point MLflow at the tracking store and return a client for it; with *create*, an embedded database is made.
 
-    Waits are bounded: seconds, not MLflow's minutes.
+    Waits are bounded: seconds, not MLflow's minutes. Raises StoreUnavailable where there is no database to look into.
     """
     uri = _without_login(tracking_uri())
+    if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
+        fix = "Train a run first, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
+        raise StoreUnavailable(uri, "there is nothing", fix)
     import mlflow
 
     # MLflow wants to write pip's version down with a model, and an environment made by uv has no pip.
@@ -136,7 +140,7 @@ def connect() -> "MlflowClient":
         database.MAX_RETRY_COUNT = _DATABASE_RETRIES
         # An error that it logs on every try is raised in the end.
         logging.getLogger(database.__name__).setLevel(logging.ERROR)
-    if uri.startswith(FILE):
+    if create and uri.startswith(FILE):
         _create_once(uri, Path(uri.removeprefix(FILE)))
     with reachable(uri):
         return mlflow.MlflowClient()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import completion
 from .admission import admit
 from .config_file import Config
 from .context import carrying
@@ -56,17 +57,19 @@ def tracked_run(
     say("looking at the commit, the data and the environment ...")
     provenance = admit(config, tags or {})
     say("opening the tracking store ...")
-    client = connect()
+    client = connect(create=True)
     import mlflow
 
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
     parent = mlflow.active_run()
+    word, digest = completion.new()
+    own = {PROCESS_TAG: this_process(), completion.DIGEST_TAG: digest}
     with Interruption() as interruption, carrying(provenance.tags):
         with reachable(client.tracking_uri):
             run = mlflow.start_run(
                 experiment_id=experiment,
                 run_name=run_name,
-                tags={**(tags or {}), **provenance.tags, PROCESS_TAG: this_process()},
+                tags={**(tags or {}), **provenance.tags, **own},
                 nested=parent is not None,
             )
         run_id = run.info.run_id
@@ -80,6 +83,8 @@ def tracked_run(
             with reachable(client.tracking_uri):
                 _require_unchanged(client.get_run(run_id), provenance)
             interruption.hold()
+            with reachable(client.tracking_uri):
+                client.set_tag(run_id, completion.WORD_TAG, word)
         except BaseException as error:
             interruption.hold()
             _fail(client, run_id, parent, reason(error))
@@ -170,8 +175,8 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
     """Raise RunIncomplete unless the run still carries what it started with and the data is still what was read."""
     recorded = run.data
     found = list(violations(recorded.tags, recorded.params, provenance.policy))
-    if run.info.status in ("FAILED", "KILLED") or run.info.lifecycle_stage == "deleted":
-        problem = "the run was ended as failed or deleted inside its block"
+    if run.info.status != "RUNNING" or run.info.lifecycle_stage == "deleted":
+        problem = f"the run was ended ({run.info.status}) or deleted before its block was through"
         found.append(Violation("status", problem, "leave its end to `tracked_run`"))
     known = {violation.key for violation in found}
     for key, value in provenance.tags.items():
@@ -238,7 +243,7 @@ def _fail(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun 
             refused = violation_in(str(error)) is not None
             told, was_closed = told and refused, was_closed or refused
     if was_closed:
-        click.echo(f"run {run_id} was ended by its own block before this, and its record is closed: {why}", err=True)
+        click.echo(f"run {run_id} was ended before its block was through, and its record is closed: {why}", err=True)
         return
     if not told:
         why += " (the tracking store could not be told: there the run may still count as running)"

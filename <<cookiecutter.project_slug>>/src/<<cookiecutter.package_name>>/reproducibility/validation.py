@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import completion
 from .evidence import Check, ManifestError, agreement
 from .failure import FAILURE_TAG
-from .judgement import REPRODUCES
+from .judgement import REPRODUCES, listed
 from .policy import Policy, violations
 from .project import team_policy
 from .recorded_run import RecordedRun, find, read, unlike
@@ -55,7 +56,7 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
         Check(
             "required tags and params",
             not found,
-            "; ".join(map(str, found)) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
+            listed(found) or f"{len(policy.required_tags)} tags, {len(policy.required_params)} params",
         ),
         *agreement(tags, params, recorded.evidence),
         *_entry_point(recorded),
@@ -66,7 +67,7 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
 
 def _status(run: "Run") -> str:
     status = run.info.status if run.info.lifecycle_stage == "active" else f"{run.info.status}, deleted"
-    reason = run.data.tags.get(FAILURE_TAG)
+    reason = run.data.tags.get(FAILURE_TAG) or (status == "FINISHED" and completion.against(run.data.tags))
     return f"{status}: {reason}" if reason else status
 
 

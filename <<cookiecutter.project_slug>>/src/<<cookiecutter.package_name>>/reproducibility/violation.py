@@ -20,7 +20,9 @@ class Violation:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.problem}. To fix it: {self.fix}"
+        # A problem in the words of a library may bring a full stop.
+        problem = self.problem if self.problem.endswith("...") else self.problem.removesuffix(".")
+        return f"{self.key}: {problem}. To fix it: {self.fix}"
 
 
 class Refused(click.ClickException):
