@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, tests, lint, lock. All: `nox -l`"""
+"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, tests, lint. All: `nox -l`"""
 
 import sys
 import webbrowser
