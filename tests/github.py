@@ -142,11 +142,12 @@ class GitHub:
     ) -> Workflow:
         (self.folder / "event.json").write_text(json.dumps(event), "utf-8")
         shutil.rmtree(self.kept / "artifacts", ignore_errors=True)
+        run_id = str(uuid4().int % 10**10)
         command = [
             *(self.act, "pull_request", "--directory", str(place), "--eventpath", str(self.folder / "event.json")),
             *("--platform", "ubuntu-latest=-self-hosted", "--no-skip-checkout", "--no-cache-server", "--json"),
             *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}", "--env", f"GITHUB_KEPT={self.kept}"),
-            *("--env", f"GITHUB_RUN_ID={uuid4().int % 10**10}", "--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
+            *("--env", f"GITHUB_RUN_ID={run_id}", "--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
             *(part for name, action in self._actions(place) for part in ("--local-repository", f"{name}={action}")),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in secrets.items() for part in ("--secret", f"{name}={value}")),
@@ -155,6 +156,7 @@ class GitHub:
         done = subprocess.run(
             command, env=self.env, cwd=place, check=False, capture_output=True, encoding="utf-8", timeout=LIMIT
         )
+        shutil.rmtree(f"/tmp/evidence-{run_id}", ignore_errors=True)  # GitHub throws the whole machine away
         lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
         jobs = {line["jobID"]: line["jobResult"] for line in lines if "jobResult" in line}
         summaries = [line["msg"].partition(SUMMARY)[2] for line in lines if SUMMARY in line["msg"]]
