@@ -107,7 +107,7 @@ def test_one_experiment_is_judged_by_itself(laboratory: Laboratory) -> None:
 
 
 def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(laboratory: Laboratory) -> None:
-    status, runs = audit(laboratory)
+    _, runs = audit(laboratory)
     for name in UNREADABLE:
         assert runs[name]["problems"][0].startswith(f"run {runs[name]['run_id']}: its evidence cannot be read (")
         assert len(runs[name]["problems"]) == 1
@@ -170,7 +170,7 @@ def test_a_run_that_ends_while_it_is_closed_is_judged_as_it_ended(laboratory: La
     with closing(sqlite3.connect(store)) as database, database:
         # It ends between what the audit has read and what it writes.
         database.execute(
-            "CREATE TRIGGER ending BEFORE INSERT ON tags "
+            "CREATE TRIGGER ending BEFORE INSERT ON tags "  # noqa: S608 - no parameters in a trigger
             f"WHEN NEW.key = 'failure' AND NEW.run_uuid = '{run_id}' "
             f"BEGIN UPDATE runs SET status = 'FAILED' WHERE run_uuid = '{run_id}'; END"
         )
