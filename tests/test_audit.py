@@ -32,6 +32,11 @@ with tracked_run(VALUES, run_name="killed"):
         print("ready", flush=True)
         time.sleep(600)
 """
+# A run ends between what the audit has read and what it writes.
+ENDING = """
+CREATE TRIGGER ending BEFORE INSERT ON tags WHEN NEW.key = 'failure' AND NEW.run_uuid = ?
+BEGIN UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?; END
+"""
 # Runs whose files are where this machine has no way to: MLflow meets each with an error of another kind.
 UNREADABLE = {"in s3": "s3://nowhere/run", "in dbfs": "dbfs:/nowhere/run", "in hdfs": "hdfs://nowhere/run"}
 
@@ -168,12 +173,7 @@ def test_a_run_that_ends_while_it_is_closed_is_judged_as_it_ended(laboratory: La
     copy(laboratory.store, store)
     run_id = laboratory.runs()["killed"].id
     with closing(sqlite3.connect(store)) as database, database:
-        # It ends between what the audit has read and what it writes.
-        database.execute(
-            "CREATE TRIGGER ending BEFORE INSERT ON tags "  # noqa: S608 - no parameters in a trigger
-            f"WHEN NEW.key = 'failure' AND NEW.run_uuid = '{run_id}' "
-            f"BEGIN UPDATE runs SET status = 'FAILED' WHERE run_uuid = '{run_id}'; END"
-        )
+        database.execute(ENDING.replace("?", f"'{run_id}'"))
     done = laboratory.run("repro", "audit", "--close-dead", "--json", env=store_at(store))
     assert done.returncode == 1, done.stderr
     runs = {run["run_id"]: run for run in json.loads(done.stdout)["runs"]}
