@@ -48,8 +48,8 @@ def laboratory(
     return lab
 
 
-def start(lab: Laboratory, script: str, *arguments: str) -> CompletedProcess[str]:
-    before = f"import sys; sys.path += [{str(lab.path / 'made')!r}, {str(lab.path.parent)!r}]; "
+def start(lab: Laboratory, script: str, *arguments: str, path: Path | None = None) -> CompletedProcess[str]:
+    before = f"import sys; sys.path += [{str(lab.path / 'made')!r}, {str(path or lab.path.parent)!r}]; "
     before += f"sys.argv = ['scripts/{script}.py', *sys.argv[1:]]; sys.path.insert(0, 'scripts'); "
     before += "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     return lab.run("python", "-c", before, *arguments)
@@ -82,6 +82,22 @@ def test_what_the_patch_has_may_be_imported(laboratory: Laboratory) -> None:
     done = start(laboratory, "untracked")
     assert done.returncode == 0, done.stderr
     assert laboratory.every_run()[-1].status == "FINISHED"
+
+
+def test_a_package_may_be_installed_in_another_folder_of_the_path(laboratory: Laboratory, tmp_path: Path) -> None:
+    laboratory.write("scripts/installed.py", SCRIPT.replace("__CODE__", "installed_code"))
+    laboratory.edit("requirements.txt", "zipp==", "installed-code==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\nzipp==")
+    info = tmp_path / "installed_code-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-code\nVersion: 1.0\n", encoding="utf-8")
+    (info / "RECORD").write_text("installed_code.py,,\n", encoding="utf-8")
+    (tmp_path / "installed_code.py").write_text("X = 1\n", encoding="utf-8")
+    (laboratory.path.parent / "outside_code.py").replace(tmp_path / "outside_code.py")
+    done = start(laboratory, "installed", path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert WHERE["outside"] in start(laboratory, "outside", path=tmp_path).stderr
+    (tmp_path / "outside_code.py").replace(laboratory.path.parent / "outside_code.py")
+    laboratory.git("checkout", "--quiet", "requirements.txt")
 
 
 def test_a_team_that_only_records_what_is_not_locked_may_import_from_elsewhere(laboratory: Laboratory) -> None:

@@ -867,12 +867,14 @@ def test_a_hidden_need_of_the_code_is_said_in_the_codes_own_words(
 ) -> None:
     """What git ignores and nothing records is not there the second time."""
     hiding = clone(bench, remote, tmp_path / "hiding")
-    hiding.edit("scripts/tiny.py", "import mlflow, tinydep", "import mlflow, tinydep, hidden")
-    hiding.edit(".gitignore", ".cache/\n", ".cache/\nhidden.py\n")
-    hiding.write("scripts/hidden.py", "")
+    hiding.edit(
+        "scripts/tiny.py", "import mlflow, tinydep\n", "import mlflow, tinydep\nopen(__file__ + '.hidden').close()\n"
+    )
+    hiding.edit(".gitignore", ".cache/\n", ".cache/\n*.hidden\n")
+    hiding.write("scripts/tiny.py.hidden", "")
     hiding.commit()
     said = hiding.refused(hiding.train("hiding"))
-    assert "No module named 'hidden'" in said
+    assert "No such file or directory" in said
     assert "tiny.py ended with status 1 before it recorded a run" in said
 
 
