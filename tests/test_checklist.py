@@ -169,7 +169,11 @@ def test_two_runs_from_the_same_prove_each_other(desk: Desk, run_id: str) -> Non
 
 
 def test_without_a_run_it_says_how_to_make_one(desk: Desk, run_id: str, tmp_path: Path) -> None:
-    found = desk.ask(env=store_at(tmp_path / "empty.db"))
+    nowhere = desk.ask(env=store_at(tmp_path / "empty.db"))
+    assert (nowhere.status, nowhere.run_id) == (2, None)
+    assert "nox -s train" in nowhere.texts["commit"]
+    with desk.edited_store(tmp_path, "UPDATE runs SET status = 'FAILED'") as store:
+        found = desk.ask(env=store)
     assert (found.status, found.run_id) == (1, None)
     assert "has no finished run of commit" in found.texts["commit"]
     assert "nox -s train" in found.texts["commit"]
@@ -186,6 +190,10 @@ def test_with_the_store_away_it_cannot_be_told(desk: Desk) -> None:
 def test_an_id_that_is_none_is_refused(desk: Desk, run_id: str) -> None:
     assert "has no run" in desk.refused("--run", "f" * 32)
     assert "no such" in desk.refused("--event", "nowhere.json").lower()
+    assert "--event" in desk.refused("--event", "")
+    for told in ("[]", '{"pull_request": [1], "after": {"x": 1}}', "no json"):
+        event = desk.write(".cache/event.json", told)
+        assert "--event" in desk.refused("--event", str(event))
 
 
 # What somebody did to the run in the store: {name: (statement, the item, what it says)}.
@@ -205,6 +213,26 @@ ALTERED = {
         "INSERT INTO params (key, value, run_uuid) VALUES ('extra', '1', '{run}')",
         "parameters",
         "no second run shows that the code logs them: extra",
+    ),
+    "another last value": (
+        "UPDATE latest_metrics SET value = 7.5 WHERE key = 'loss' AND run_uuid = '{run}'",
+        "seed",
+        "metric loss is 7.5 and",
+    ),
+    "inside itself": (
+        "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.parentRunId', '{run}', '{run}')",
+        "commit",
+        "somebody altered its tags",
+    ),
+    "inside nothing": (
+        "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.parentRunId', 'nowhere', '{run}')",
+        "commit",
+        "has no run 'nowhere'",
+    ),
+    "a quote": (
+        "UPDATE tags SET value = 'x'' OR 1=1' WHERE key = 'data_version' AND run_uuid = '{run}'",
+        "data",
+        "the run's tag is x' OR 1=1, its manifest says",
     ),
     "no dataset": ("DELETE FROM inputs WHERE destination_id = '{run}'", "data", "the run's dataset input is missing"),
     "forged commit": (
@@ -277,6 +305,12 @@ REQUIREMENTS = {
     ),
     "asked for in another version": ("pyproject.toml", '"rich"', '"rich>=999"', "asks for rich>=999, and it pins"),
     "not asked for any more": ("pyproject.toml", '    "blake3",\n', "", "blake3 was taken out of pyproject.toml since"),
+    "an extra that is not locked": (
+        "pyproject.toml",
+        '"pandas"',
+        '"pandas[excel]"',
+        "asks for pandas[excel], which needs",
+    ),
     "asked for as locked": ("pyproject.toml", '"rich"', '"rich>=1"', None),
     "still needed by another": ("pyproject.toml", '    "pandas",\n', "", None),
     "without a hash": (
@@ -303,6 +337,26 @@ def test_requirements_that_do_not_fit_together_are_seen(desk: Desk, run_id: str,
     assert (said or "and the same pins meet them") in found.texts["requirements"]
 
 
+def test_a_comment_is_no_other_lock(desk: Desk, run_id: str) -> None:
+    with desk.restored():
+        desk.edit("pyproject.toml", '    "blake3",\n', "")
+        desk.write("requirements.txt", "# a comment\n" + desk.path.joinpath("requirements.txt").read_text("utf-8"))
+        desk.commit()
+        found = desk.ask("--run", run_id, "--base", "origin/main")
+    assert "blake3 was taken out of pyproject.toml since" in found.texts["requirements"]
+
+
+def test_a_branch_cannot_quietly_change_what_it_is_judged_by(desk: Desk, run_id: str) -> None:
+    with desk.restored():
+        desk.edit("configs/base.yaml", 'not_compared: ["system/*"]', 'not_compared: ["*"]')
+        desk.commit()
+        desk.train()
+        found = desk.ask("--run", desk.train(), "--base", "origin/main")
+    assert "seed" in found.not_holding()
+    assert "says nothing: no metric, file or model is compared" in found.texts["seed"]
+    assert "a tolerance that this branch changes: not_compared ['system/*'] → ['*']" in found.texts["seed"]
+
+
 def test_a_base_that_is_not_here_cannot_be_told(desk: Desk, run_id: str) -> None:
     found = desk.ask("--run", run_id, "--base", "origin/nothing")
     assert (found.status, found.not_holding()) == (2, ["requirements"])
@@ -323,6 +377,10 @@ def test_a_later_commit_that_changed_nothing_of_the_run_has_it_too(desk: Desk, r
     assert "git push origin HEAD" in later.texts["commit"]
     assert "since then changed: configs/other.yaml" in changed.texts["commit"]
     assert none.run_id is None
+    with desk.restored():
+        desk.write("settings/boost.txt", "read by somebody\n")
+        desk.commit()
+        assert "since then changed: settings/boost.txt" in desk.ask("--run", run_id).texts["commit"]
 
 
 def test_a_detached_head_and_a_merge_commit_are_commits_like_others(desk: Desk, run_id: str, tmp_path: Path) -> None:
@@ -348,7 +406,10 @@ def test_a_shallow_clone_that_cannot_tell_says_so(desk: Desk, run_id: str, tmp_p
     found = shallow.ask("--run", run_id)
     assert found.states["commit"] == "could not be told"
     assert "git fetch --unshallow" in found.texts["commit"]
-    assert found.status == 1  # its config cannot be read at a commit that is not there
+    assert (found.status, found.states["config"]) == (2, "could not be told")
+    by_itself = shallow.ask()
+    assert (by_itself.status, by_itself.run_id) == (2, None)
+    assert "the clone is too shallow" in by_itself.texts["commit"]
 
 
 def event(path: Path, **request: object) -> str:
@@ -361,7 +422,7 @@ def test_a_pull_request_names_run_head_and_base(desk: Desk, run_id: str, tmp_pat
     body = f"Faster.\r\n<!-- Run: {'0' * 32} -->\r\n- **Run:** `{run_id}`\r\n"
     found = desk.ask("--event", event(tmp_path / "e.json", body=body, head={"sha": head}, base={"sha": head}))
     assert (found.status, found.run_id) == (0, run_id)
-    assert "known to GitHub" in found.texts["commit"]
+    assert "on GitHub, as its event says" in found.texts["commit"]
     assert f"the dependencies are those of {head[:12]}" in found.texts["requirements"]
     other = desk.ask("--event", event(tmp_path / "o.json", body=body, head={"sha": "e" * 40}))
     assert f"eeeeeeeeeeee is under review, and {head[:12]} is checked out" in other.texts["commit"]
@@ -376,6 +437,7 @@ def test_a_pull_request_names_run_head_and_base(desk: Desk, run_id: str, tmp_pat
         "Run: $(touch pwned); `touch pwned` | ' \" && exit 0": "is no run id",
         "Run: last": "is no run id",
         f"Run: {'a' * 32}\nRun: {'b' * 32}": "names 2 runs",
+        "Run: x" + " " * 65_000 + "x" + "<!--" * 20_000: "is no run id",
         f"Run: {'a' * 32}": "has no run",
     }.items(),
 )

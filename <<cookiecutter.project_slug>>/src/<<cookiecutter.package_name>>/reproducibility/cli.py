@@ -183,7 +183,7 @@ def _checklist(arguments: argparse.Namespace) -> None:
     from .checklist import report
     from .checklist.checklist import check
 
-    event = Path(arguments.event) if arguments.event else None
+    event = Path(arguments.event) if arguments.event is not None else None
     found = check(arguments.reference, event, arguments.base, prove=arguments.prove)
     report.show(found, "json" if arguments.json else "markdown" if arguments.markdown else "table")
     if arguments.svg:

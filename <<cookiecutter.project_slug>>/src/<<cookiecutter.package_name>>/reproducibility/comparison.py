@@ -108,6 +108,11 @@ def _metric(
     name: str, ours: History, theirs: History, last: tuple[float | None, float | None], tolerance: Tolerance
 ) -> Finding:
     count = max(len(ours), len(theirs))
+    # MLflow keeps the last value beside the history, and shows that one.
+    if any(
+        value is not None and not history.ends_in(value) for history, value in zip((ours, theirs), last, strict=True)
+    ):
+        return Finding("metric", name, Outcome.DIFFERENT, *last, values=count)
     if (parting := first_divergence(ours, theirs)) is None:
         return Finding("metric", name, Outcome.IDENTICAL, *last, values=count)
     outcome = Outcome.WITHIN

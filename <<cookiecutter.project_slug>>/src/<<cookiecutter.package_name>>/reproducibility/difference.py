@@ -17,7 +17,7 @@ from .testimony import Testimony, leaves
 from .violation import Refused
 
 # What no training reads: words, tests, checks and tools.
-_BESIDE = re.compile(
+BESIDE = re.compile(
     r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|\.[\w.-]+|requirements-\w+\.txt"
 )
 CompareCode = Callable[[Code, Code], CodeDifference]
@@ -156,7 +156,7 @@ def _lines(file: FileDifference) -> tuple[str | None, str | None]:
 
 def _is_told(file: FileDifference, a: Testimony, b: Testimony, untold: set[str]) -> bool:
     """Tell whether what differs in a file explains nothing, or is told by the config, the data or the packages."""
-    if _BESIDE.fullmatch(file.path):
+    if BESIDE.fullmatch(file.path):
         return True
     if file.path in (LOCK, "pyproject.toml"):
         return "packages" not in untold

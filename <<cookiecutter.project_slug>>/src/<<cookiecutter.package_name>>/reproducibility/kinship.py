@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from .comparison import Finding, Outcome, compare
 from .judgement import PARENT_TAG
 from .policy import Tolerance
-from .recorded_run import search
+from .recorded_run import find, search
 from .store import reachable
 from .verdict import Pair
+from .violation import Refused, Violation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
 
 
 def outermost(client: "MlflowClient", run: "Run") -> "Run":
-    """Return the run that *run* is inside of, in the end: *run* itself if it is inside none."""
-    with reachable(client.tracking_uri):
-        while (parent := run.data.tags.get(PARENT_TAG)) is not None:
-            run = client.get_run(parent)
+    """Return the run that *run* is inside of, in the end: *run* itself if it is inside none.
+
+    Raises Refused when that is not there.
+    """
+    seen = {run.info.run_id}
+    while (parent := run.data.tags.get(PARENT_TAG)) is not None:
+        if parent in seen:
+            problem = f"it is said to be inside {parent[:40]}, and that inside it"
+            raise Refused([Violation(f"run {run.info.run_id}", problem, "choose another: somebody altered its tags")])
+        seen.add(parent)
+        run = find(client, parent)
     return run
 
 

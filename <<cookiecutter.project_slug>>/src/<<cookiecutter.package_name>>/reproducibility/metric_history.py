@@ -40,6 +40,11 @@ class History:
             values = sorted(value for value in found if not math.isnan(value))
             yield step, values + [math.nan] * any(map(math.isnan, found))
 
+    def ends_in(self, value: float) -> bool:
+        """Whether *value* is one of those at the last step."""
+        last = [values for _, values in self.by_step(bisect_left(self.steps, self.steps[-1]))] if self.steps else []
+        return any(_among(value, values, 0.0, 0.0) for values in last)
+
 
 NOTHING = History(array("q"), array("d"))
 _END: tuple[float, list[float]] = (math.inf, [])

@@ -127,7 +127,7 @@ def connect(*, create: bool = False) -> "MlflowClient":
     """
     uri = _without_login(tracking_uri())
     if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
-        fix = "Train a run first, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
+        fix = "Train a run first (nox -s train), or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
         raise StoreUnavailable(uri, "there is nothing", fix)
     import mlflow
 

@@ -2,21 +2,25 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
+from ..difference import BESIDE
 from ..git_command import answer, run
 from ..violation import Refused, Violation
 from .item import Untold
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_DEEPEN = "git fetch --unshallow (in a workflow: actions/checkout with `fetch-depth: 0`)"
+# Whatever lies in these counts, be it called README.md; of the rest does not count what no training reads. What
+# pyproject.toml asks for matters to a run by what the lock made of it.
+_MADE_FROM = re.compile(r"(configs|data|scripts|src)/")
+_LISTS = ("pyproject.toml", "compose.yaml")
+DEEPEN = "git fetch --unshallow (in a workflow: actions/checkout with `fetch-depth: 0`)"
 
 
 def resolved(root: Path, name: str, fix: str) -> str:
     """Return the id of the commit that *name* means; raises Untold, with *fix*, where the repository has no such."""
     if (commit := answer(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")) is None:
-        fix = _DEEPEN if is_shallow(root) else fix
+        fix = DEEPEN if is_shallow(root) else fix
         raise Untold([Violation("base", f"{name[:80]!r} is no commit of this repository", fix)])
     return commit
 
@@ -24,7 +28,7 @@ def resolved(root: Path, name: str, fix: str) -> str:
 def fork_point(root: Path, base: str, head: str) -> str:
     """Return the newest commit that *base* and *head* have in common, where what is under review begins."""
     if (common := answer(root, "merge-base", base, head)) is None:
-        fix = _DEEPEN if is_shallow(root) else "name the branch that this one goes to: --base origin/main"
+        fix = DEEPEN if is_shallow(root) else "name the branch that this one goes to: --base origin/main"
         raise Untold([Violation("base", f"{head[:12]} and {base[:12]} have no commit in common here", fix)])
     return common
 
@@ -38,16 +42,17 @@ def require_ancestor(root: Path, commit: str, head: str) -> None:
         return
     if is_shallow(root):
         problem = f"the clone is shallow, so nobody can tell whether {commit[:12]} comes before {head[:12]}"
-        raise Untold([Violation("git_commit", problem, _DEEPEN)])
+        raise Untold([Violation("git_commit", problem, DEEPEN)])
     where = "is not among the commits before" if is_here else "is not in this repository, and not before"
     problem = f"the run's commit {commit[:12]} {where} the one under review, {head[:12]}"
     raise Refused([Violation("git_commit", problem, "train anew from it: nox -s train")])
 
 
-def changed(root: Path, commit: str, head: str, paths: Sequence[str]) -> list[str]:
-    """Return which files under *paths*, relative to *root*, differ between the two commits."""
-    names = run(root, "diff", "--name-only", "--no-renames", "--relative", "-z", commit, head, "--", *paths)
-    return [os.fsdecode(name) for name in names.split(b"\0") if name]
+def changed(root: Path, commit: str, head: str) -> list[str]:
+    """Return which files of the project at *root* differ between the two commits, of those that a run is made from."""
+    names = run(root, "diff", "--name-only", "--no-renames", "--relative", "-z", commit, head, "--", ".")
+    files = (os.fsdecode(name) for name in names.split(b"\0") if name)
+    return [file for file in files if _MADE_FROM.match(file) or not (BESIDE.fullmatch(file) or file in _LISTS)]
 
 
 def is_shallow(root: Path) -> bool:

@@ -11,7 +11,7 @@ from ..violation import Refused, Violation
 from . import config_committed, parameters_logged, requirements_updated
 from .ancestry import changed, require_ancestor
 from .item import Seen, Untold
-from .review import MADE_FROM, Review
+from .review import Review
 
 # What `repro validate` asks of a run and other items answer.
 _ELSEWHERE = config_committed.CHECKS | parameters_logged.CHECKS | requirements_updated.CHECKS
@@ -48,7 +48,7 @@ def _published(review: Review) -> Iterator[Seen]:
     """Look whether others can fetch the commit: GitHub knows it, a branch of a remote has it, or the remote says so."""
     root, head = review.root, review.head
     if review.request and review.request.head == head:
-        yield "known to GitHub"
+        yield "on GitHub, as its event says"
         return
     known = answer(root, "for-each-ref", "--count=1", f"--contains={head}", "--format=%(refname:short)", "refs/remotes")
     if known:
@@ -84,9 +84,7 @@ def _run(review: Review) -> Iterator[Seen]:
         problem = f"it was made from uncommitted changes to {commit[:12]}"
         yield Violation(f"run {run_id[:8]}", problem, "commit them, and train anew: nox -s train")
     require_ancestor(review.root, commit, review.head)
-    script = recorded.manifest.get("entry_point")
-    made_from = sorted({*MADE_FROM, *([script] if script else [])})
-    if differing := changed(review.root, commit, review.head, made_from):
+    if differing := changed(review.root, commit, review.head):
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         problem = (
             f"it is of {commit[:12]}, and since then changed: {', '.join(map(one_line, differing[:_SHOWN]))}{more}"

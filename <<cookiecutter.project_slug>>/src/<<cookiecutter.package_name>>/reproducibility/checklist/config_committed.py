@@ -12,7 +12,8 @@ from ..git_command import run
 from ..place import one_line
 from ..recorded_run import RecordedRun
 from ..violation import Refused, Violation
-from .item import Seen
+from .ancestry import DEEPEN, is_shallow
+from .item import Seen, Untold
 from .review import Review
 
 CHECKS = frozenset({"config", "config digest"})
@@ -52,6 +53,9 @@ def _compared(review: Review, recorded: RecordedRun, files: list[str]) -> Iterat
     try:
         committed = _at(review.root, commit, files)
     except Refused as refused:
+        if is_shallow(review.root):
+            problem = f"the clone is too shallow for the run's commit {commit[:12]}"
+            raise Untold([Violation(one_line(files[0], 200), problem, DEEPEN)]) from None
         problem = f"cannot be read at the run's commit {commit[:12]}: {refused.violations[0].problem}"
         yield Violation(one_line(files[0], 200), problem, "commit it and train anew")
         return

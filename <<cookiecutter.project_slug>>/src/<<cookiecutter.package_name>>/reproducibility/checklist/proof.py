@@ -3,6 +3,7 @@
 A stored one counts: any other recorded run that was made from the same. No tag is believed, the two are compared anew.
 """
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # So many of the newest are compared, and every one of them has to agree.
 _COMPARED = 3
 _LOOKED_AT = 50
+_SAME = ("git_commit", "data_version", "lock_digest")
+_PLAIN = re.compile(r"[\w:]+")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ def proof(client: "MlflowClient", recorded: RecordedRun, *, make: bool) -> Proof
 
 def _twins(client: "MlflowClient", run: "Run") -> "Iterator[Run]":
     """Yield the finished runs that say they were made from the same as *run*, by other processes, the newest first."""
-    same = [f"tags.{tag} = '{run.data.tags.get(tag, '')}'" for tag in ("git_commit", "data_version", "lock_digest")]
+    if not all(_PLAIN.fullmatch(run.data.tags.get(tag, "")) for tag in _SAME):
+        return  # altered: nothing was recorded like that
+    same = [f"tags.{tag} = '{run.data.tags.get(tag, '')}'" for tag in _SAME]
     rules = ["attributes.status = 'FINISHED'", "tags.`mlflow.parentRunId` IS NULL", *same]
     with reachable(client.tracking_uri):
         twins = search(client, " AND ".join(rules), _LOOKED_AT)

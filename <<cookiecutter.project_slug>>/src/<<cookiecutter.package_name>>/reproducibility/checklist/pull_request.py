@@ -14,9 +14,9 @@ from ..violation import Refused, Violation
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-# The line of the template, whatever somebody made of it: `Run: 3f2a`, `- **Run:** 3f2a`, run: `3f2a`.
-_LINE = re.compile(r"[\s*_+-]*run[\s*_]*:[\s*_]*(.*?)[\s*_]*", re.IGNORECASE)
+_LONGEST = 65_536  # characters of a text on GitHub
+# What the line of the template may be dressed in: `Run: 3f2a`, `- **Run:** 3f2a`, run: `3f2a`.
+_DRESS = " \t*_+-`"
 _TEMPLATE = "write the run's id behind `Run:` in the pull request's text, as its template has it"
 
 
@@ -41,7 +41,10 @@ def read(event: Path) -> PullRequest:
         raise Refused([Violation("--event", problem, "name the file that GITHUB_EVENT_PATH does")]) from None
     request = _part(told, "pull_request")
     if not request:
-        return PullRequest(_commit(_part(told).get("after")), None, None)
+        if (pushed := _commit(_part(told).get("after"))) is None:
+            problem = f"{one_line(str(event), 200)} tells of no pull request and of no push"
+            raise Refused([Violation("--event", problem, "name the file that GITHUB_EVENT_PATH does")])
+        return PullRequest(pushed, None, None)
     text = request.get("body")
     return PullRequest(
         _commit(_part(request, "head").get("sha")),
@@ -53,8 +56,9 @@ def read(event: Path) -> PullRequest:
 def named_run(text: str) -> str:
     """Return the id of the run that a pull request's *text* names in its line ``Run:``; raises Refused."""
     named = []
-    for line in _COMMENT.sub("", text).splitlines():
-        if (found := _LINE.fullmatch(line)) and (word := found[1].strip("` ")):
+    for line in _without_comments(text[:_LONGEST]).splitlines():
+        head, _, rest = line.partition(":")
+        if head.strip(_DRESS).casefold() == "run" and (word := rest.strip(_DRESS)):
             named.append(word)
     if not named:
         raise Refused([Violation("run", "the pull request names no run", _TEMPLATE)])
@@ -64,6 +68,15 @@ def named_run(text: str) -> str:
         problem = f"the pull request names {one_line(named[0], 40)!r}, which is no run id (32 hexadecimal digits)"
         raise Refused([Violation("run", problem, _TEMPLATE)])
     return named[0]
+
+
+def _without_comments(text: str) -> str:
+    kept = []
+    while text:
+        before, _, rest = text.partition("<!--")
+        kept.append(before)
+        text = rest.partition("-->")[2]
+    return "".join(kept)
 
 
 def _part(told: Any, name: str | None = None) -> dict[str, Any]:

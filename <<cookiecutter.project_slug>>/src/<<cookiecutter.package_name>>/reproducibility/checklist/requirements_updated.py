@@ -41,7 +41,7 @@ def look(review: Review) -> Iterator[Seen]:
     if not here.drift:
         yield "installed as locked"
     try:
-        yield from _since(review, asked, pinned, here.lock)
+        yield from _since(review, asked, pinned)
     except Untold as untold:
         yield untold
     recorded = review.run.recorded
@@ -73,11 +73,30 @@ def _unmet(asked: dict[str, Requirement], pinned: dict[str, str]) -> Iterator[Vi
         elif not requirement.specifier.contains(version, prereleases=True):
             problem = f"{_PROJECT} asks for {one_line(str(requirement))}, and it pins {version}"
             yield Violation(LOCK, problem, _LOCK_IT)
+        for extra in requirement.extras:
+            if missing := sorted(name for name in _brought(name, extra) if name not in pinned):
+                problem = (
+                    f"{_PROJECT} asks for {name}[{extra}], which needs {_named(missing)}, and it does not pin that"
+                )
+                yield Violation(LOCK, problem, _LOCK_IT)
 
 
-def _since(review: Review, asked: dict[str, Requirement], pinned: dict[str, str], lock: bytes) -> Iterator[Seen]:
+def _brought(name: str, extra: str) -> Iterator[str]:
+    """Yield what the *extra* of an installed package asks for; nothing where the package is not installed."""
+    try:
+        asked = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return
+    for requirement in map(Requirement, asked):
+        marker = requirement.marker
+        if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            yield canonicalize_name(requirement.name)
+
+
+def _since(review: Review, asked: dict[str, Requirement], pinned: dict[str, str]) -> Iterator[Seen]:
     """Look whether the dependencies changed on this branch, and the lock with them."""
     if review.base is None:
+        yield "compared with no other branch (--base REF)"
         return
     base = resolved(review.root, review.base, "git fetch origin, or name another with --base")
     since = fork_point(review.root, base, review.head)
@@ -86,16 +105,15 @@ def _since(review: Review, asked: dict[str, Requirement], pinned: dict[str, str]
     if not changed:
         yield f"the dependencies are those of {since[:12]}"
         return
-    if run(review.root, "cat-file", "blob", f"{since}:./{LOCK}") != lock:
-        yield f"changed since {since[:12]} together with the dependencies ({_named(changed)})"
-        return
-    # Not every change leads to another lock: a lower bound that is met anyway does not, and neither does asking for
-    # what another package brought before.
     left = [name for name in changed if name not in asked and name in pinned and not _is_needed(name, pinned)]
     if left:
         problem = f"{_named(left)} was taken out of {_PROJECT} since {since[:12]} and is still locked"
         yield Violation(LOCK, problem, _LOCK_IT)
+    elif pins(LOCK, run(review.root, "cat-file", "blob", f"{since}:./{LOCK}")) != pinned:
+        yield f"changed since {since[:12]} together with the dependencies ({_named(changed)})"
     else:
+        # Not every change leads to other pins: a lower bound that is met anyway does not, and neither does asking for
+        # what another package brought before.
         yield f"the dependencies changed since {since[:12]} ({_named(changed)}), and the same pins meet them"
 
 

@@ -17,7 +17,7 @@ from ..url import without_credentials
 from ..validation import Validation, judge
 from ..violation import Refused, Violation
 from . import pull_request
-from .ancestry import changed, require_ancestor
+from .ancestry import DEEPEN, changed, is_shallow, require_ancestor
 from .item import Untold
 from .proof import Proof, proof
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# What a run is made from: a later commit that leaves these alone would give the same run.
-MADE_FROM = ("configs", "data", "requirements.txt", "scripts", "src")
 _LOOKED_AT = 200
 
 
@@ -58,7 +56,8 @@ class Review:
     def run(self) -> Shown:
         """The run with its evidence; without one raises Refused or, where that could not be told, Untold."""
         if self.shown is None:
-            missing = Refused if isinstance(self.absence, Refused) else Untold
+            is_told = isinstance(self.absence, Refused) and not isinstance(self.absence, Untold)
+            missing = Refused if is_told else Untold
             raise missing([Violation("run", "there is none to look at", "see the item Commit")])
         return self.shown
 
@@ -124,12 +123,17 @@ def _newest(client: "MlflowClient", root: Path, head: str) -> "Run":
         if found := search(client, " AND ".join([*rules, f"tags.git_commit = '{head}'"]), 1):
             return found[0]
     store = without_credentials(client.tracking_uri)
+    if is_shallow(root):
+        problem = (
+            f"{store} has no finished run of {head[:12]}, and the clone is too shallow to know others that would do"
+        )
+        raise Untold([Violation("run", problem, f"{DEEPEN}; or make one: nox -s train")])
     raise Refused([Violation("run", f"{store} has no finished run of commit {head[:12]}", "make one: nox -s train")])
 
 
 def _is_of(root: Path, commit: str, head: str) -> bool:
     try:
         require_ancestor(root, commit, head)
-        return not changed(root, commit, head, MADE_FROM)
+        return not changed(root, commit, head)
     except Refused:
         return False

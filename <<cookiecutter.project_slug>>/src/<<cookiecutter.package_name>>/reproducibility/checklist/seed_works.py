@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from ..git_command import answer, run
 from ..place import one_line
-from ..violation import Violation
+from ..project import BASE_CONFIG, team_policy
+from ..strict_yaml import decoded, parse
+from ..violation import Refused, Violation
 from .item import Seen
 from .review import Review
 
@@ -19,14 +22,37 @@ def look(review: Review) -> Iterator[Seen]:
         yield Violation("seed", problem, "train anew: nothing mends a run afterwards")
     else:
         yield f"seed {seed}, in the config and in the run"
+    if (loosened := _other_tolerance(review)) is not None:
+        yield loosened
     yield from proof.problems
     for verdict in proof.verdicts:
         second = verdict.judged[0].second
-        if verdict.holds:
-            values = sum(finding.values for finding in verdict.judged[0].findings)
+        values = sum(finding.values for pair in verdict.judged for finding in pair.findings)
+        if not values:
+            problem = f"run {second[:8]}, made from the same, says nothing: no metric, file or model is compared"
+            yield Violation("seed", problem, "log a metric, or take its name out of not_compared in configs/base.yaml")
+        elif verdict.holds:
             yield f"a second process (run {second[:8]}) gave the same {values} results: {verdict.outcome.value}"
         else:
             under = f" (not the same for both: {'; '.join(map(str, verdict.conditions))})" if verdict.conditions else ""
             problem = f"run {second[:8]}, made from the same, differs: {verdict.first_difference}{under}"
             fix = "give whatever draws there the seed of the config; repro diff "
             yield Violation("seed", problem, f"{fix}{verdict.asked[:8]} {second[:8]} shows all of it")
+
+
+def _other_tolerance(review: Review) -> str | None:
+    """Return what is to be known when the branch changes the rules that it is judged by."""
+    if review.base is None or (since := answer(review.root, "merge-base", review.base, review.head)) is None:
+        return None
+    now = team_policy().tolerance
+    try:
+        text = run(review.root, "cat-file", "blob", f"{since}:./configs/base.yaml")
+        before = parse(decoded(text, BASE_CONFIG.name), BASE_CONFIG.name)[0]["policy"]["tolerance"]
+    except (Refused, KeyError, TypeError):
+        return "judged by a tolerance that this branch brings"
+    changed = [
+        f"{key} {one_line(str(before.get(key)))} → {value}"
+        for key, value in now.model_dump(mode="json").items()
+        if before.get(key) != value
+    ]
+    return f"judged by a tolerance that this branch changes: {'; '.join(changed)}" if changed else None
