@@ -170,8 +170,8 @@ def test_two_runs_from_the_same_prove_each_other(desk: Desk, run_id: str) -> Non
 
 def test_without_a_run_it_says_how_to_make_one(desk: Desk, run_id: str, tmp_path: Path) -> None:
     nowhere = desk.ask(env=store_at(tmp_path / "empty.db"))
-    assert (nowhere.status, nowhere.run_id) == (2, None)
-    assert "nox -s train" in nowhere.texts["commit"]
+    assert (nowhere.status, nowhere.run_id) == (1, None)
+    assert "make one: nox -s train" in nowhere.texts["commit"]
     with desk.edited_store(tmp_path, "UPDATE runs SET status = 'FAILED'") as store:
         found = desk.ask(env=store)
     assert (found.status, found.run_id) == (1, None)

@@ -109,7 +109,8 @@ with tracked_run(VALUES, run_name="running") as run:
 try:
     with tracked_run(VALUES, run_name="evidence altered") as run:
         ids["altered"] = run.info.run_id
-        mlflow.log_text('{"schema": 1, "tags": {}, "params": {}, "policy": {}}', "reproducibility/manifest.json")
+        manifest = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/reproducibility/manifest.json")
+        mlflow.log_dict(manifest | {"overrides": ["seed=2"]}, "reproducibility/manifest.json")
 except Exception as error:
     said["evidence altered"] = f"{type(error).__name__} {error.exit_code} {error}"
 def ended_early(name, end):

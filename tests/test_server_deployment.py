@@ -68,10 +68,16 @@ class Deployment(Laboratory):
     """A project whose server runs, or did; what is started in it finds the engine and knows no login."""
 
     def __init__(
-        self, run_in: Callable[..., CompletedProcess[str]], path: Path, engine: str, env: dict[str, str]
+        self,
+        run_in: Callable[..., CompletedProcess[str]],
+        path: Path,
+        engine: str,
+        env: dict[str, str],
+        make_images: Callable[[], None],
     ) -> None:
         super().__init__(run_in, path)
         self.engine = engine
+        self.make_images = make_images
         self.env = env
         self.name = env["COMPOSE_PROJECT_NAME"]
         self.url = f"http://127.0.0.1:{env['SERVER_PORT']}"
@@ -96,11 +102,12 @@ class Deployment(Laboratory):
     def up(self, *argv: str) -> str:
         """Bring the server up with the command *argv*; return what it printed.
 
-        Once in many times Podman 4 answers Compose that a container which it has just started does not exist. What a
-        person would do then is done here: the same again.
+        Once in many times Podman 4, asked by several at one moment, does not find a container that it has just started,
+        or an image. What a person would do then is done here: the same again.
         """
         done = self.run(*argv, timeout=900)
-        if done.returncode and "no such container" in done.stderr + done.stdout:
+        if done.returncode and Path(self.engine).name == "podman":
+            self.make_images()
             return self.done(*argv, timeout=900)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -185,20 +192,30 @@ def socket_env(engine_program: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def images(engine_program: str, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The images that compose.yaml names: pulled; else made here, and taken away again: they are not what they say."""
+def make_images(
+    engine_program: str, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], None]]:
+    """Provides the images that compose.yaml names, those that are not there.
+
+    They are pulled; else made here, and taken away again: they are not what they say.
+    """
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"].values()
-    made = []
-    for image in [service["image"] for service in services if "build" not in service]:
-        if not any(
-            subprocess.run([engine_program, *command, image], capture_output=True, check=False).returncode == 0
-            for command in (["image", "inspect"], ["pull"])
-        ):
-            make = next(make for name, make in STAND_INS.items() if f"/{name}:" in image)
-            if missing := make(engine_program, image, tmp_path_factory.mktemp("image")):
-                pytest.skip(f"{image} cannot be pulled, and made neither: this machine lacks {missing}")
-            made.append(image)
-    yield
+    names = [service["image"] for service in services if "build" not in service]
+    made = set()
+
+    def make_missing() -> None:
+        for image in names:
+            if not any(
+                subprocess.run([engine_program, *command, image], capture_output=True, check=False).returncode == 0
+                for command in (["image", "inspect"], ["pull"])
+            ):
+                make = next(make for name, make in STAND_INS.items() if f"/{name}:" in image)
+                if missing := make(engine_program, image, tmp_path_factory.mktemp("image")):
+                    pytest.skip(f"{image} cannot be pulled, and made neither: this machine lacks {missing}")
+                made.add(image)
+
+    make_missing()
+    yield make_missing
     for image in made:
         subprocess.run([engine_program, "rmi", "--force", image], capture_output=True, check=False)
 
@@ -207,7 +224,7 @@ def images(engine_program: str, project: Path, tmp_path_factory: pytest.TempPath
 def deployment(
     engine_program: str,
     socket_env: dict[str, str],
-    images: None,
+    make_images: Callable[[], None],
     project: Path,
     run_in: Callable[..., CompletedProcess[str]],
     tmp_path_factory: pytest.TempPathFactory,
@@ -216,7 +233,7 @@ def deployment(
     path = Path(copytree(project, tmp_path_factory.mktemp("deployed") / project.name, symlinks=True))
     env = socket_env | {"SERVER_PORT": str(free_port()), "COMPOSE_PROJECT_NAME": f"server-{uuid4().hex[:8]}"}
     env["SERVER_ALLOWED_HOSTS"] = f"localhost:*,127.0.0.1:*,{NAME}"
-    deployed = Deployment(run_in, path, engine_program, env)
+    deployed = Deployment(run_in, path, engine_program, env, make_images)
     compose_program(engine_program)
     with ExitStack() as after:
         after.callback(deployed.run, *compose_program(engine_program), "down", "--volumes", "--timeout=1")

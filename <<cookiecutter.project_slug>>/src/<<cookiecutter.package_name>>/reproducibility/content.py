@@ -3,8 +3,9 @@
 Most files are compared as they are. Left out, and nothing else, is:
 
 - of `MLmodel`: the ids of the run and the model, the place, the time, and the size on the disk, which the ids change;
-- of a model's `python_env.yaml` and `conda.yaml`: the versions of pip, setuptools and wheel, which made the environment
-  and are in it or not, as the case may be; what the model needs is in its requirements;
+- of `MLmodel`, `python_env.yaml` and `conda.yaml`: the version of Python, which is no result; both runs tell their own;
+- of the last two: the versions of pip, setuptools and wheel, which made the environment and are in it or not, as the
+  case may be; what the model needs is in its requirements;
 - of zip and gzip files (`.skops`, `.npz`, `.pt`, `.csv.gz`): the times of their entries and how they are packed;
 - of `.skops` files: the memory addresses that skops names objects and arrays by.
 """
@@ -26,7 +27,8 @@ from .digest import digest
 
 _OF_ONE_RUN = ("artifact_path", "model_id", "model_size_bytes", "model_uuid", "run_id", "utc_time_created")
 _ENVIRONMENTS = ("conda.yaml", "python_env.yaml")
-_INSTALLER = re.compile(r"(pip|setuptools|wheel)\s*[=<>!~].*")
+_INSTALLER = re.compile(r"(pip|python|setuptools|wheel)\s*[=<>!~].*")
+_PYTHON = ("python", "python_version")
 _GZIP = b"\x1f\x8b"
 
 
@@ -37,7 +39,7 @@ def content_digest(path: Path) -> str:
         if path.name == "MLmodel":
             return _of_model(path)
         if path.name in _ENVIRONMENTS and path.with_name("MLmodel").exists():
-            return digest(_plain(_without_installers(yaml.safe_load(path.read_bytes()))))
+            return digest(_plain(_lasting(yaml.safe_load(path.read_bytes()))))
         with path.open("rb") as stream:
             is_gzip = stream.read(2) == _GZIP
         if is_gzip:
@@ -59,15 +61,16 @@ def folder_digest(folder: Path, files: Iterable[str]) -> str:
 
 def _of_model(path: Path) -> str:
     fields = yaml.safe_load(path.read_bytes())
-    return digest(_plain({name: value for name, value in dict(fields).items() if name not in _OF_ONE_RUN}))
+    return digest(_plain(_lasting({name: value for name, value in dict(fields).items() if name not in _OF_ONE_RUN})))
 
 
-def _without_installers(value: Any) -> Any:
-    """Return *value* with nothing but the name of each installer that is listed in it."""
+def _lasting(value: Any) -> Any:
+    """Return *value* without the version of Python, and of each installer that is listed in it only the name."""
     if isinstance(value, dict):
-        return {key: _without_installers(inner) for key, inner in value.items()}
+        # Among others there is a flavor called python_function, and a key called python that holds no version.
+        return {key: _lasting(inner) for key, inner in value.items() if not (key in _PYTHON and isinstance(inner, str))}
     if isinstance(value, list):
-        return [_without_installers(inner) for inner in value]
+        return [_lasting(inner) for inner in value]
     return found[1] if isinstance(value, str) and (found := _INSTALLER.fullmatch(value)) else value
 
 

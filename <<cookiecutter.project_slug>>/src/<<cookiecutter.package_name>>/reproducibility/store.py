@@ -57,6 +57,10 @@ class StoreUnavailable(click.ClickException):
         super().__init__(f"the tracking store {without_credentials(uri)} cannot be used: {why}. {fix}.")
 
 
+class StoreEmpty(StoreUnavailable):
+    """There is no tracking store yet: nobody has recorded anything at that place."""
+
+
 def _in_short(reason: str) -> str:
     """Return a network library's *reason* in the words of a person; any other as it is."""
     for sign, words in (
@@ -123,12 +127,12 @@ def reachable(uri: str) -> Iterator[None]:
 def connect(*, create: bool = False) -> "MlflowClient":
     """Point MLflow at the tracking store and return a client for it; with *create*, an embedded database is made.
 
-    Waits are bounded: seconds, not MLflow's minutes. Raises StoreUnavailable where there is no database to look into.
+    Waits are bounded: seconds, not MLflow's minutes. Raises StoreEmpty where there is no database to look into.
     """
     uri = _without_login(tracking_uri())
     if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
         fix = "Train a run first (nox -s train), or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
-        raise StoreUnavailable(uri, "there is nothing", fix)
+        raise StoreEmpty(uri, "there is nothing", fix)
     import mlflow
 
     # MLflow wants to write pip's version down with a model, and an environment made by uv has no pip.

@@ -12,7 +12,7 @@ from ..judgement import PARENT_TAG, REPRODUCES
 from ..kinship import outermost
 from ..project import PROJECT_ROOT, team_policy
 from ..recorded_run import RecordedRun, find, read, search
-from ..store import connect, reachable
+from ..store import StoreEmpty, connect, reachable
 from ..url import without_credentials
 from ..validation import Validation, judge
 from ..violation import Refused, Violation
@@ -82,6 +82,8 @@ def begin(reference: str | None, event: Path | None, base: str | None, *, prove:
             run = find(client, pull_request.named_run(request.text))
         else:
             run = _newest(client, PROJECT_ROOT, head)
+    except StoreEmpty:
+        absence = Refused([Violation("run", "nothing was recorded here yet", "make one: nox -s train")])
     except click.ClickException as error:
         if reference is not None and isinstance(error, Refused):
             raise
