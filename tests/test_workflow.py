@@ -101,7 +101,7 @@ def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Labo
     assert done.jobs == {"experiment": "failure"}
     assert "data/gone.csv does not exist" in done.log
     assert done.rows[TITLES["commit"]] == "❌"
-    assert "has no finished run of commit" in done.summary
+    assert "nothing was recorded here yet" in done.summary
 
 
 @workflow

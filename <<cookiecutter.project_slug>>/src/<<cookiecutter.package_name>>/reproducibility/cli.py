@@ -17,8 +17,14 @@ Every command ends with status 0 if what it asks holds, 1 if it does not, 2 if i
 
 def main(argv: "Sequence[str] | None" = None) -> None:
     """Run the command in *argv*, by default the process's. What speaks against it is one message, never a traceback."""
-    parser = argparse.ArgumentParser("repro", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser = argparse.ArgumentParser(
+        "repro",
+        usage="repro [-h] COMMAND ...",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # argparse forgets its own indent when it measures commands: this name is long enough for all to fit in one line.
+    commands = parser.add_subparsers(prog="repro", metavar="COMMAND ...", required=True)
 
     command = commands.add_parser("train", help="run an experiment and validate its run")
     command.add_argument("config", help="a file in configs/")
@@ -60,7 +66,7 @@ def main(argv: "Sequence[str] | None" = None) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object instead of a sentence")
     command.set_defaults(run=_promote)
 
-    command = commands.add_parser("checklist", help="the review checklist of this commit, each item with its evidence")
+    command = commands.add_parser("checklist", help="the review checklist of this commit, item by item")
     command.add_argument(
         "--run", metavar="RUN_ID", dest="reference", help="the run shown for it; by default its newest finished one"
     )
