@@ -25,7 +25,7 @@ from slugify import slugify
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE / "<<cookiecutter.project_slug>>"
-SOURCES = PROJECT / "src"
+SOURCES, MACHINERY = PROJECT / "src", PROJECT / "packages"
 # Universal newlines, as Cookiecutter reads a hook before it renders it.
 HOOKS = {path.read_text(encoding="utf-8") for path in (HERE / "hooks").glob("*.py")}
 
@@ -41,7 +41,7 @@ FORMER_STDLIB = {
     "lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "smtpd", "sndhdr", "spwd", "sunau",
     "telnetlib", "uu", "xdrlib",
 }  # fmt: skip
-TOOLS = {"nox", "pip", "pkg_resources", "setuptools", "test", "uv", "wheel"}
+TOOLS = {"nox", "pip", "pkg_resources", "reproducibility", "setuptools", "test", "uv", "wheel"}
 # What the locked packages are imported as, where that is not their own name.
 IMPORTED_AS = {
     "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits",
@@ -222,7 +222,8 @@ def taken_names() -> Iterator[tuple[str, set[str]]]:
     yield "the name of a package that the project uses", locked | TOOLS | IMPORTED_AS | LOOKED_FOR
     # Python finds a script's neighbours and the tests' modules before it finds the package.
     own = [path for path in PROJECT.rglob("*") if path.is_dir() or path.suffix == ".py"]
-    yield "the name of a folder or script of the project", {path.stem for path in own if SOURCES not in path.parents}
+    theirs = {path.stem for path in own if not {SOURCES, MACHINERY} & {path, *path.parents}}
+    yield "the name of a folder or script of the project", theirs | {"packages", "src"}
 
 
 def author_rule(author: str) -> str | None:

@@ -47,8 +47,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Render the template, run the sample experiment of what comes out end to end, and attack both."""
     install(session)
-    # Tests that share something slow, such as a server, are a group, and stay with one worker.
-    parallel = [] if session.posargs else ["-n", "2", "--dist", "loadgroup"]
+    # A file stays with one worker: its tests share what is slow, such as a server.
+    parallel = [] if session.posargs else ["-n", "2", "--dist", "loadfile"]
     session.run("pytest", *parallel, *session.posargs)
 
 

@@ -7,12 +7,14 @@ import nox
 
 PYTHON = << cookiecutter.python_version | quoted >>
 EXPERIMENT = "configs/experiment.yaml"
-# Each lock, the groups of pyproject.toml in it beside the dependencies, and the lock whose pins it takes over.
-# The server takes over none: nothing is trained there, and what it talks to S3 with wants an older python-dateutil.
+MACHINERY = "packages/reproducibility"
+ASKED = ["pyproject.toml", f"{MACHINERY}/pyproject.toml"]
+# Each lock: what asks for its packages, and the lock whose pins it takes over. The server takes over none: nothing is
+# trained there, and its client for S3 wants an older python-dateutil.
 LOCKS = {
-    "requirements.txt": (["build"], None),
-    "requirements-dev.txt": (["build", "dev"], "requirements.txt"),
-    "requirements-server.txt": (["build", "server"], None),
+    "requirements.txt": ([*ASKED, "--group=build"], None),
+    "requirements-dev.txt": ([*ASKED, "--group=build", "--group=dev"], "requirements.txt"),
+    "requirements-server.txt": ([ASKED[1], "--extra=server", "--group=build"], None),
 }
 
 nox.needs_version = ">=2025.2.9"
@@ -23,10 +25,14 @@ nox.options.sessions = ["lint", "tests"]
 
 
 def install(session: nox.Session, lock: str, *where: str) -> None:
-    """Make the environment exactly what *lock* says, hashes checked, plus this project in place."""
+    """Make the environment exactly what *lock* says, hashes checked, plus the packages of this project in place.
+
+    The server runs without the project's own code: its environment gets the machinery alone.
+    """
     uv_pip = ["uv", "pip"]
     session.run_install(*uv_pip, "sync", "--quiet", *where, "--require-hashes", lock, external=True)
-    editable = ["--no-deps", "--no-build-isolation", "--editable", "."]
+    packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
+    editable = ["--no-deps", "--no-build-isolation", *(f"--editable={package}" for package in packages)]
     session.run_install(*uv_pip, "install", "--quiet", *where, *editable, external=True)
 
 
@@ -37,10 +43,10 @@ def train(session: nox.Session) -> None:
     With --container it runs in the image of the commit, which is built if need be.
     """
     install(session, "requirements.txt")
-    options = session.posargs
-    config = [] if options and not options[0].startswith("-") else [EXPERIMENT]
+    options = list(session.posargs)
+    config = EXPERIMENT if not options or options[0].startswith("-") else options.pop(0)
     # Python's own hash seed can only be set before it starts; with it, sets of text are in the same order in every run.
-    session.run("repro", "train", *config, *options, env={"PYTHONHASHSEED": "0"})
+    session.run("python", "scripts/train.py", "--config", config, *options, env={"PYTHONHASHSEED": "0"})
 
 
 @nox.session(python=PYTHON)
@@ -66,7 +72,7 @@ def validate(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def diff(session: nox.Session) -> None:
-    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html] [--plot plot.png]"""
+    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html]"""
     install(session, "requirements.txt")
     # That two runs differ is an answer; that not the same came out, to somebody who asks for that, is a failure.
     session.run("repro", "diff", *session.posargs, success_codes=[0] if "--results" in session.posargs else [0, 1])
@@ -96,13 +102,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
-    """Pin what pyproject.toml asks for, with hashes, for every platform: nox -s lock [-- --upgrade]"""
-    for name, (groups, pins) in LOCKS.items():
+    """Pin what both pyproject.toml files ask for, with hashes, for every platform: nox -s lock [-- --upgrade]"""
+    for name, (sources, pins) in LOCKS.items():
         session.run(
-            *["uv", "pip", "compile", "pyproject.toml", "--output-file", name, "--quiet"],
+            *["uv", "pip", "compile", *sources, "--output-file", name, "--quiet"],
             *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
             *["--custom-compile-command", "nox -s lock"],
-            *(f"--group={group}" for group in groups),
             *([f"--constraints={pins}"] if pins else []),
             *session.posargs,
             external=True,
@@ -123,12 +128,12 @@ def dev(session: nox.Session) -> None:
 def ui(session: nox.Session) -> None:
     """Look at the runs in a browser: nox -s ui [-- --port 5001]"""
     install(session, "requirements-server.txt")
-    ask = "from << cookiecutter.package_name >>.reproducibility import tracking_uri; print(tracking_uri())"
+    ask = "from reproducibility import tracking_uri; print(tracking_uri())"
     uri = session.run("python", "-c", ask, silent=True).strip()
     if uri.startswith("http"):
         webbrowser.open(uri)
     else:
-        session.run("repro", "serve", "--embedded", *session.posargs)
+        session.run("repro", "server", "run", "--embedded", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -139,4 +144,4 @@ def server(session: nox.Session) -> None:
     """
     embedded = "--embedded" in session.posargs
     install(session, "requirements-server.txt" if embedded else "requirements.txt")
-    session.run("repro", "serve" if embedded else "server", *session.posargs)
+    session.run("repro", "server", *(["run"] if embedded else []), *session.posargs)

@@ -22,7 +22,7 @@ Python and the import of MLflow, which takes about half of the small one; `--htm
 The peer is a process that imports MLflow and asks its client for the same histories, and compares nothing."""
 RECORD = """\
 import sys
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 for odd in (0, 1):
     knobs = {f"knob_{number}": number for number in range(PARAMS)} | {"knob_7": 7 + odd}
     config = {"experiment_name": "big", "seed": 1, "data": {"path": "data/penguins.csv"}, "knobs": knobs}

@@ -17,7 +17,7 @@ CLIENTS, RUNS = 16, 48
 AIM = AtMost(1.05)
 METHOD = f"""\
 Both are `mlflow server` with one worker on loopback, uvloop and httptools, each on a database and a folder of its own;
-one is started by `repro serve`. The clients know nothing of the project and send both the same requests: the *batch*
+one is started by `repro server run`. The clients know nothing of the project and send both the same requests: the *batch*
 side above for one client, and {RUNS} runs of {CLIENTS} clients at once for the crowd. When a run ends the gate reads
 its evidence and compares it with its digests, which is in these times."""
 

@@ -117,6 +117,6 @@ def server(workshop: Workshop, folder: Path, *, gated: bool = False, database: s
     plain = [workshop.server / "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
     plain += ["--uvicorn-opts", "--loop uvloop --http httptools"]
     say(f"starting {'the gated server' if gated else 'an MLflow server'}")
-    command = [workshop.gated_server / "repro", "serve"] if gated else plain
+    command = [workshop.gated_server / "repro", "server", "run"] if gated else plain
     with TrackingServer(command, env, folder / "server.log") as started:
         yield started.uri

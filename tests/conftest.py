@@ -14,6 +14,7 @@ import uv
 from filelock import FileLock
 
 TEMPLATE = Path(__file__).resolve().parent.parent
+MACHINERY = "packages/reproducibility"
 
 # What the machine around the tests says about itself, and must not say to a child.
 OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "NOX_", "CI_", "XDG_CONFIG_")
@@ -54,13 +55,15 @@ def once(shared_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
 
 
 @pytest.fixture(scope="session")
-def clean_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def clean_env(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> dict[str, str]:
     """An environment in which nobody has said who they are: no git identity, no settings, an empty home."""
     home = tmp_path_factory.mktemp("home")
     env = {key: value for key, value in os.environ.items() if not key.startswith(OUTER) and key not in OUTER_NAMES}
     env |= {"HOME": str(home), "USERPROFILE": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
     env |= {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "PYTHONUTF8": "1"}
-    env["PYTHONDONTWRITEBYTECODE"] = "1"  # the project that tests share is looked at to the last file
+    # Away from the sources: the project that tests share is looked at to the last file. Kept: importing MLflow takes a
+    # third of the time then, and there are hundreds of imports.
+    env["PYTHONPYCACHEPREFIX"] = str(shared_folder / "bytecode")
     # The home is new, what was downloaded before is not.
     env["UV_CACHE_DIR"] = subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()
     return env
@@ -116,33 +119,32 @@ def fresh_project(project: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of an environment with the project's own lock, tests included, and the project itself installed."""
-    return python_of(once("environment", lambda folder: install(folder, project, "requirements-dev.txt")) / "venv")
+    return python_of(once("environment", lambda folder: install(folder, project, "requirements-dev.txt", MACHINERY, ".")) / "venv")
 
 
 @pytest.fixture(scope="session")
 def server_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of an environment for the tracking server, the project installed, as on the team's server."""
-    return python_of(once("server", lambda folder: install(folder, project, "requirements-server.txt")) / "venv")
+    return python_of(once("server", lambda folder: install(folder, project, "requirements-server.txt", MACHINERY)) / "venv")
 
 
 @pytest.fixture(scope="session")
 def bare_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of somebody who has MLflow and has never heard of the project."""
-    made = once("bare", lambda folder: install(folder, project, "requirements.txt", itself=False))
+    made = once("bare", lambda folder: install(folder, project, "requirements.txt"))
     return python_of(made / "venv")
 
 
-def install(folder: Path, project: Path, lock: str, *, itself: bool = True) -> None:
-    """Make an environment in *folder* with what the project's *lock* pins, and with the project."""
+def install(folder: Path, project: Path, lock: str, *packages: str) -> None:
+    """Make an environment in *folder* with what the project's *lock* pins, and with *packages* of its, in place."""
     installer = uv.find_uv_bin()
     env = {key: value for key, value in os.environ.items() if key not in OUTER_NAMES}
     wanted = [["--require-hashes", "--requirement", str(project / lock)]]
-    if itself:
-        wanted.append(["--no-deps", "--no-build-isolation", "--editable", str(project)])
+    if packages:
+        wanted.append(["--no-deps", "--no-build-isolation", *(f"--editable={project / each}" for each in packages)])
     subprocess.run([installer, "venv", "--quiet", "--python", sys.executable, folder / "venv"], env=env, check=True)
     for what in wanted:
-        # Compiled: every import of MLflow takes a third of the time then, and there are hundreds.
-        options = ["--quiet", "--compile-bytecode", "--python", str(python_of(folder / "venv"))]
+        options = ["--quiet", "--python", str(python_of(folder / "venv"))]
         command = [installer, "pip", "install", *options, *what]
         subprocess.run(command, env=env, check=True)
 
@@ -157,6 +159,11 @@ def engine_program() -> str:
     pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
 
 
+def code_of(project: Path) -> str:
+    """Return the PYTHONPATH with which a copy of the project runs its own code and machinery."""
+    return os.pathsep.join([str(project / "src"), str(project / MACHINERY / "src")])
+
+
 def python_of(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
@@ -165,7 +172,7 @@ def python_of(environment: Path) -> Path:
 def run_in(python: Path, clean_env: dict[str, str]) -> RunIn:
     """`run_in(project, *argv, env=None, check=False, **options)` runs a command there with the shared environment.
 
-    The project's own `src` comes first, so that a copy runs its own code. Output is captured as text. `env` adds to
+    The project's own code and machinery come first, so that a copy runs what it holds. Output is captured as text. `env` adds to
     the clean environment; a value of None takes a variable away. `options` go to `subprocess.run`.
     """
 
@@ -177,7 +184,7 @@ def run_in(python: Path, clean_env: dict[str, str]) -> RunIn:
         **options: Any,
     ) -> CompletedProcess[str]:
         path = os.pathsep.join([str(python.parent), clean_env["PATH"]])
-        wanted = clean_env | {"PATH": path, "PYTHONPATH": str(project / "src")} | dict(env or {})
+        wanted = clean_env | {"PATH": path, "PYTHONPATH": code_of(project)} | dict(env or {})
         wanted = {key: value for key, value in wanted.items() if value is not None}
         program = shutil.which(str(argv[0]), path=wanted.get("PATH")) or str(argv[0])
         options = {"capture_output": True, "encoding": "utf-8", "cwd": project, "stdin": subprocess.DEVNULL} | options

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 import uv
-from laboratory import Laboratory
+from workbench import Workbench
 
 UPSTREAM = "org/penguins"
 NUMBER = 7
@@ -94,7 +94,7 @@ class GitHub:
 
     def pull_request(
         self,
-        project: Laboratory,
+        project: Workbench,
         *options: str,
         body: str | None = "",
         fork: bool = False,

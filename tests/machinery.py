@@ -14,9 +14,9 @@ from pathlib import Path
 
 asked = json.loads(sys.argv[1])
 package = next(Path(asked["src"]).glob("*/reproducibility")).parent.name
-names = {name: import_module(f"{package}.reproducibility.{name}") for name in asked["modules"]}
+names = {name: import_module(f"reproducibility.{name}") for name in asked["modules"]}
 names |= {"Path": Path, "os": os} | {name: Path(path) for name, path in asked["paths"].items()} | asked["values"]
-Refused = import_module(f"{package}.reproducibility.violation").Refused
+Refused = import_module(f"reproducibility.errors").Refused
 
 def plain(value):
     if hasattr(value, "_asdict"):

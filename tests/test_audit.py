@@ -12,11 +12,11 @@ from shutil import copy, copytree, rmtree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory, store_at
+from workbench import Workbench, store_at
 
 RECORD = """
 import os, sys, time, mlflow
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 VALUES = {"experiment_name": "first", "seed": 1, "data": {"path": "data/penguins.csv"}}
 def record(name, **more):
     with tracked_run(VALUES | more, run_name=name): mlflow.log_metric("a", 1.0)
@@ -42,27 +42,27 @@ UNREADABLE = {"in s3": "s3://nowhere/run", "in dbfs": "dbfs:/nowhere/run", "in h
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]],
     python: Path,
     clean_env: dict[str, str],
     project: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Laboratory:
+) -> Workbench:
     """A store with one run of each kind, two of them of a process that was killed."""
-    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("audit") / project.name)))
-    laboratory.write("scripts/record.py", RECORD)
-    laboratory.commit()
-    env = clean_env | {"PYTHONPATH": str(laboratory.path / "src"), "PYTHONWARNINGS": "ignore"}
+    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("audit") / project.name)))
+    workbench.write("scripts/record.py", RECORD)
+    workbench.commit()
+    env = clean_env | {"PYTHONPATH": str(workbench.path / "src"), "PYTHONWARNINGS": "ignore"}
     recording = subprocess.Popen(
-        [python, "scripts/record.py"], env=env, cwd=laboratory.path, stdout=subprocess.PIPE, text=True
+        [python, "scripts/record.py"], env=env, cwd=workbench.path, stdout=subprocess.PIPE, text=True
     )
     assert recording.stdout.readline() == "ready\n"
     recording.kill()  # as kill -9: nothing in the process hears of it
     assert recording.wait() == (1 if sys.platform == "win32" else -signal.SIGKILL)
     recording.stdout.close()
-    runs = laboratory.runs()
-    with closing(sqlite3.connect(laboratory.store)) as database, database:
+    runs = workbench.runs()
+    with closing(sqlite3.connect(workbench.store)) as database, database:
         altered = runs["altered"].id
         database.execute("UPDATE tags SET value = 'x' WHERE key = 'git_branch' AND run_uuid = ?", (altered,))
         plain = runs["of plain MLflow"]
@@ -71,19 +71,19 @@ def laboratory(
         for name, uri in UNREADABLE.items():
             database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (uri, runs[name].id))
     rmtree(plain.evidence)
-    return laboratory
+    return workbench
 
 
-def audit(laboratory: Laboratory, *options: str) -> tuple[int, dict[str, dict]]:
+def audit(workbench: Workbench, *options: str) -> tuple[int, dict[str, dict]]:
     """Return the status of an audit, and what it says of each run by the run's name."""
-    done = laboratory.run("repro", "audit", "--json", *options)
+    done = workbench.run("repro", "audit", "--json", *options)
     found = json.loads(done.stdout)
-    names = {run.id: run.name for run in laboratory.runs().values()}
+    names = {run.id: run.name for run in workbench.runs().values()}
     return done.returncode, {names[run["run_id"]]: run for run in found["runs"]}
 
 
-def test_every_run_is_named_with_what_it_is_worth(laboratory: Laboratory) -> None:
-    status, runs = audit(laboratory)
+def test_every_run_is_named_with_what_it_is_worth(workbench: Workbench) -> None:
+    status, runs = audit(workbench)
     assert status == 1
     assert {name: run["verdict"] for name, run in runs.items()} == {
         "good": "complies",
@@ -99,36 +99,36 @@ def test_every_run_is_named_with_what_it_is_worth(laboratory: Laboratory) -> Non
     assert runs["failed"]["problems"] == ["ValueError: no rows"]
 
 
-def test_one_experiment_is_judged_by_itself(laboratory: Laboratory) -> None:
-    assert [*audit(laboratory, "second")[1]] == ["good elsewhere"]
-    assert audit(laboratory, "second")[0] == 0
-    done = laboratory.run("repro", "audit", "second")
+def test_one_experiment_is_judged_by_itself(workbench: Workbench) -> None:
+    assert [*audit(workbench, "second")[1]] == ["good elsewhere"]
+    assert audit(workbench, "second")[0] == 0
+    done = workbench.run("repro", "audit", "second")
     assert "1 run in" in done.stdout
     assert "1 complies." in " ".join(done.stdout.split())
-    done = laboratory.run("repro", "audit", "fourth")
+    done = workbench.run("repro", "audit", "fourth")
     assert done.returncode == 2
     known = "take one of these: Default, first, second, third"
     assert f"experiment: there is no 'fourth'. To fix it: {known}" in done.stderr
 
 
-def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(laboratory: Laboratory) -> None:
-    _, runs = audit(laboratory)
+def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(workbench: Workbench) -> None:
+    _, runs = audit(workbench)
     for name in UNREADABLE:
         assert runs[name]["problems"][0].startswith(f"run {runs[name]['run_id']}: its evidence cannot be read (")
         assert len(runs[name]["problems"]) == 1
 
 
 def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(
-    laboratory: Laboratory, tmp_path
+    workbench: Workbench, tmp_path
 ) -> None:
     store = tmp_path / "copy.db"
-    copy(laboratory.store, store)
+    copy(workbench.store, store)
     with closing(sqlite3.connect(store)) as database, database:
         database.execute(
             "DELETE FROM tags WHERE run_uuid IN (SELECT run_uuid FROM runs WHERE name = 'of plain MLflow')"
         )
         database.execute("UPDATE runs SET status = 'FAILED' WHERE name = 'of plain MLflow'")
-    done = laboratory.run("repro", "audit", "third", "--json", env=store_at(store))
+    done = workbench.run("repro", "audit", "third", "--json", env=store_at(store))
     assert (done.returncode, json.loads(done.stdout)["holds"]) == (2, False)
 
 
@@ -142,16 +142,16 @@ def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(
     ],
 )
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_who_needs_files_that_cannot_be_reached_is_told_so_in_one_line(laboratory, name: str, command) -> None:
-    run_id = laboratory.runs()[name].id
-    done = laboratory.run("repro", *(run_id if word == "RUN" else word for word in command))
+def test_who_needs_files_that_cannot_be_reached_is_told_so_in_one_line(workbench, name: str, command) -> None:
+    run_id = workbench.runs()[name].id
+    done = workbench.run("repro", *(run_id if word == "RUN" else word for word in command))
     assert done.returncode == 2
     assert f"run {run_id}: its evidence cannot be read (" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_what_a_run_of_plain_mlflow_lacks_is_said_in_one_go(laboratory: Laboratory) -> None:
-    problems = audit(laboratory)[1]["of plain MLflow"]["problems"]
+def test_what_a_run_of_plain_mlflow_lacks_is_said_in_one_go(workbench: Workbench) -> None:
+    problems = audit(workbench)[1]["of plain MLflow"]["problems"]
     assert problems == [
         "required tags and params: it has no git_commit, git_branch, git_remote, git_dirty, data_version, author, "
         "config_digest, lock_digest, image, manifest_digest, data_version, seed",
@@ -159,31 +159,31 @@ def test_what_a_run_of_plain_mlflow_lacks_is_said_in_one_go(laboratory: Laborato
     ]
 
 
-def test_an_audit_of_a_store_that_is_not_there_creates_none(laboratory: Laboratory, tmp_path: Path) -> None:
+def test_an_audit_of_a_store_that_is_not_there_creates_none(workbench: Workbench, tmp_path: Path) -> None:
     for command in (("audit",), ("validate", "last"), ("diff", "last", "last")):
-        done = laboratory.run("repro", *command, env=store_at(tmp_path / "mistyped.db"))
+        done = workbench.run("repro", *command, env=store_at(tmp_path / "mistyped.db"))
         assert done.returncode == 2, command
         assert "mistyped.db cannot be used: there is nothing. " in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_run_that_ends_while_it_is_closed_is_judged_as_it_ended(laboratory: Laboratory, tmp_path: Path) -> None:
+def test_a_run_that_ends_while_it_is_closed_is_judged_as_it_ended(workbench: Workbench, tmp_path: Path) -> None:
     store = tmp_path / "copy.db"
-    copy(laboratory.store, store)
-    run_id = laboratory.runs()["killed"].id
+    copy(workbench.store, store)
+    run_id = workbench.runs()["killed"].id
     with closing(sqlite3.connect(store)) as database, database:
         database.execute(ENDING.replace("?", f"'{run_id}'"))
-    done = laboratory.run("repro", "audit", "--close-dead", "--json", env=store_at(store))
+    done = workbench.run("repro", "audit", "--close-dead", "--json", env=store_at(store))
     assert done.returncode == 1, done.stderr
     runs = {run["run_id"]: run for run in json.loads(done.stdout)["runs"]}
     assert (runs[run_id]["status"], runs[run_id]["verdict"]) == ("FAILED", "ended without a result")
-    assert laboratory.runs(store)["killed child"].status == "KILLED"
+    assert workbench.runs(store)["killed child"].status == "KILLED"
 
 
-def test_people_see_a_table_of_what_needs_their_eyes(laboratory: Laboratory) -> None:
-    done = laboratory.run("repro", "audit", env={"COLUMNS": "120"})
-    runs = laboratory.runs()
+def test_people_see_a_table_of_what_needs_their_eyes(workbench: Workbench) -> None:
+    done = workbench.run("repro", "audit", env={"COLUMNS": "120"})
+    runs = workbench.runs()
     assert all(runs[name].id in done.stdout for name in ("altered", "failed", "killed"))
     assert runs["good"].id not in done.stdout
     counted = "2 comply, 2 died, 2 do not comply, 3 cannot be told, 1 ended without a result."
@@ -191,17 +191,17 @@ def test_people_see_a_table_of_what_needs_their_eyes(laboratory: Laboratory) -> 
     assert ".." not in done.stdout
 
 
-def test_only_the_dead_of_this_machine_are_closed(laboratory: Laboratory, tmp_path: Path) -> None:
-    other = Laboratory(laboratory._run_in, Path(copytree(laboratory.path, tmp_path / laboratory.path.name)))
+def test_only_the_dead_of_this_machine_are_closed(workbench: Workbench, tmp_path: Path) -> None:
+    other = Workbench(workbench._run_in, Path(copytree(workbench.path, tmp_path / workbench.path.name)))
     runs = other.runs()
-    elsewhere = runs["killed child"].tags["process"].replace(" ", "-elsewhere ", 1)
+    elsewhere = runs["killed child"].tags["reproducibility.process"].replace(" ", "-elsewhere ", 1)
     with closing(sqlite3.connect(other.store)) as database, database:
         database.execute(
             "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
-            (str(laboratory.path), str(other.path)),
+            (str(workbench.path), str(other.path)),
         )
         database.execute(
-            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(laboratory.path), str(other.path))
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(workbench.path), str(other.path))
         )
         database.execute(
             "UPDATE tags SET value = ? WHERE key = 'process' AND run_uuid = ?", (elsewhere, runs["killed child"].id)
@@ -217,19 +217,19 @@ def test_only_the_dead_of_this_machine_are_closed(laboratory: Laboratory, tmp_pa
     assert after["good"].status == "FINISHED"
 
 
-def test_a_run_that_still_runs_is_left_alone(laboratory: Laboratory, tmp_path: Path, python, clean_env) -> None:
-    env = clean_env | {"PYTHONPATH": str(laboratory.path / "src"), "PYTHONWARNINGS": "ignore"}
+def test_a_run_that_still_runs_is_left_alone(workbench: Workbench, tmp_path: Path, python, clean_env) -> None:
+    env = clean_env | {"PYTHONPATH": str(workbench.path / "src"), "PYTHONWARNINGS": "ignore"}
     env |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'living.db'}"}
     living = subprocess.Popen(
-        [python, "scripts/record.py"], env=env, cwd=laboratory.path, stdout=subprocess.PIPE, text=True
+        [python, "scripts/record.py"], env=env, cwd=workbench.path, stdout=subprocess.PIPE, text=True
     )
     try:
         assert living.stdout.readline() == "ready\n"
         store = {"MLFLOW_TRACKING_URI": env["MLFLOW_TRACKING_URI"]}
-        done = laboratory.run("repro", "audit", "first", "--close-dead", "--json", env=store)
+        done = workbench.run("repro", "audit", "first", "--close-dead", "--json", env=store)
         verdicts = {run["verdict"] for run in json.loads(done.stdout)["runs"] if run["status"] == "RUNNING"}
         assert verdicts == {"running"}
-        assert laboratory.runs(tmp_path / "living.db")["killed"].status == "RUNNING"
+        assert workbench.runs(tmp_path / "living.db")["killed"].status == "RUNNING"
         assert "died" not in done.stdout
     finally:
         living.kill()

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 from typing import NamedTuple
 
 import pytest
-from laboratory import Laboratory, store_at
+from workbench import Workbench, store_at
 
 KEYS = ["parameters", "data", "seed", "config", "requirements", "commit"]
 # Learns nothing in a moment. With the quirk its second step is drawn from no seed.
@@ -19,7 +19,7 @@ TINY = '''
 """A tiny experiment."""
 import os, random
 import mlflow
-from PACKAGE.reproducibility import Config, Section, experiment_command, tracked_run
+from reproducibility import Config, Section, experiment_command, tracked_run
 
 class Data(Section):
     path: str
@@ -59,7 +59,7 @@ class Answer(NamedTuple):
         return [key for key, state in self.states.items() if state != "holds"]
 
 
-class Desk(Laboratory):
+class Desk(Workbench):
     """A project under review: a repository with a remote, and runs in a store."""
 
     store_env: dict[str, str]

@@ -20,7 +20,7 @@ from threading import Thread
 from uuid import uuid4
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 # One after the other: images that one test takes away, another may be looking at.
 pytestmark = pytest.mark.xdist_group("containers")
@@ -66,36 +66,36 @@ def workplace(
     once: Callable[[str, Callable[[Path], None]], Path],
     project: Path,
     run_in: Callable[..., CompletedProcess[str]],
-) -> Laboratory:
+) -> Workbench:
     """A project with a run and an image of its commit: look, run, change nothing. Its policy is the strictest."""
 
     def make(folder: Path) -> None:
-        laboratory = Laboratory(run_in, Path(copytree(project, folder / project.name)))
-        laboratory.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
-        laboratory.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
-        laboratory.commit()
-        on_host = laboratory.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
+        workbench = Workbench(run_in, Path(copytree(project, folder / project.name)))
+        workbench.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
+        workbench.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
+        workbench.commit()
+        on_host = workbench.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
         assert on_host.returncode == 0, on_host.stdout + on_host.stderr
-        built = laboratory.run("repro", "image", timeout=900)
+        built = workbench.run("repro", "image", timeout=900)
         assert built.returncode == 0, built.stdout + built.stderr
 
     (path,) = once("workplace", make).iterdir()
-    return Laboratory(run_in, path)
+    return Workbench(run_in, path)
 
 
 @pytest.fixture(scope="session")
-def image(workplace: Laboratory) -> str:
+def image(workplace: Workbench) -> str:
     """The name of the image of the workplace."""
     return f"penguin-classifier:{workplace.git('rev-parse', 'HEAD')[:12]}"
 
 
 @pytest.fixture
-def laboratory(
-    workplace: Laboratory, engine: Engine, run_in: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> Iterator[Laboratory]:
+def workbench(
+    workplace: Workbench, engine: Engine, run_in: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> Iterator[Workbench]:
     """A copy of the workplace to change at will; its own images are taken away again."""
-    laboratory = Laboratory(run_in, Path(copytree(workplace.path, tmp_path / workplace.path.name, symlinks=True)))
-    laboratory.store.unlink(missing_ok=True)
+    workbench = Workbench(run_in, Path(copytree(workplace.path, tmp_path / workplace.path.name, symlinks=True)))
+    workbench.store.unlink(missing_ok=True)
 
     def images() -> set[str]:
         listing = ("images", "--format={{.Repository}}:{{.Tag}}")
@@ -103,9 +103,9 @@ def laboratory(
         return set((engine(*listing, check=False).stdout or engine(*listing).stdout).split())
 
     before = images()
-    yield laboratory
+    yield workbench
     for name in images() - before:
-        if laboratory.path.name in name:
+        if workbench.path.name in name:
             engine("rmi", name, check=False)
 
 
@@ -113,7 +113,7 @@ def mounted(source: Path, target: str | Path, *options: str) -> str:
     return "--mount=" + ",".join(["type=bind", f"source={source}", f"target={target}", *options])
 
 
-def test_the_same_run_on_the_host_and_in_a_container(workplace: Laboratory, engine: Engine, image: str) -> None:
+def test_the_same_run_on_the_host_and_in_a_container(workplace: Workbench, engine: Engine, image: str) -> None:
     in_container = workplace.run("nox", "-s", "train", "--", "--container", *CONFIG, timeout=HANGING)
     assert in_container.returncode == 0, in_container.stdout + in_container.stderr
     assert "STEP" not in in_container.stdout  # it was built already
@@ -138,7 +138,7 @@ def test_the_same_run_on_the_host_and_in_a_container(workplace: Laboratory, engi
 
 
 def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
-    workplace: Laboratory, engine: Engine, image: str
+    workplace: Workbench, engine: Engine, image: str
 ) -> None:
     labels = engine.labels(image)
     assert labels[COMMIT_LABEL] == workplace.git("rev-parse", "HEAD")
@@ -155,7 +155,7 @@ def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
 
 
 def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
-    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
     store.mkdir()
@@ -205,7 +205,7 @@ def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engin
     ],
 )
 def test_other_code_than_the_images_is_refused(
-    target: str, named: str, workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    target: str, named: str, workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     model = tmp_path / "model.py"
     model.write_bytes((workplace.path / "src/penguin_classifier/model.py").read_bytes() + b"\n# better\n")
@@ -220,7 +220,7 @@ def test_other_code_than_the_images_is_refused(
 
 @pytest.mark.parametrize("unwritable", ["the folder", "the database", "the files of the runs"])
 def test_a_store_that_the_user_of_the_container_cannot_write_is_one_line_before_training(
-    unwritable: str, workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    unwritable: str, workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
     (store / "mlartifacts").mkdir(parents=True)
@@ -241,7 +241,7 @@ def test_a_store_that_the_user_of_the_container_cannot_write_is_one_line_before_
 
 
 def test_a_store_mounted_at_another_place_would_lose_the_files_of_its_runs(
-    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     shutil.copyfile(workplace.store, tmp_path / "mlflow.db")
     options = (
@@ -253,70 +253,70 @@ def test_a_store_mounted_at_another_place_would_lose_the_files_of_its_runs(
     assert f"Mount {workplace.path} at the same place in the container" in said
 
 
-def test_an_image_built_by_hand_holds_no_secrets_and_trains_nothing(laboratory: Laboratory, engine: Engine) -> None:
-    laboratory.write(".env", "PASSWORD=1")
-    laboratory.write("configs/.env", "PASSWORD=1")
-    laboratory.write("src/penguin_classifier/key.pem", "PRIVATE")
-    laboratory.write("src/penguin_classifier/__pycache__/old.pyc", "old")
-    laboratory.write("mlflow.db", "runs")
+def test_an_image_built_by_hand_holds_no_secrets_and_trains_nothing(workbench: Workbench, engine: Engine) -> None:
+    workbench.write(".env", "PASSWORD=1")
+    workbench.write("configs/.env", "PASSWORD=1")
+    workbench.write("src/penguin_classifier/key.pem", "PRIVATE")
+    workbench.write("src/penguin_classifier/__pycache__/old.pyc", "old")
+    workbench.write("mlflow.db", "runs")
     name = f"penguin-classifier:by-hand-{uuid4().hex[:8]}"
-    engine("build", f"--tag={name}", laboratory.path)
+    engine("build", f"--tag={name}", workbench.path)
     found = engine.run(name, "/app", "-not", "-type", "d", options=("--entrypoint=find",)).stdout
     assert "/app/configs/base.yaml" in found
     for kept_out in (".env", ".pem", ".pyc", ".git/", "mlflow.db", "penguins.csv", "noxfile.py"):
         assert kept_out not in found
 
-    data = mounted(laboratory.path / "data", "/app/data", "readonly")
+    data = mounted(workbench.path / "data", "/app/data", "readonly")
     said = refused(engine.run(name, *CONFIG, options=(data, f"--env=AUTHOR={ADA}", f"--env=GIT_COMMIT={'a' * 40}")))
     assert said.startswith("Error: git_commit: this image was built without saying from which commit")
     assert "nox -s image" in said and "nox -s train -- --container" in said
 
 
-def test_an_image_is_of_its_commit_although_the_code_did_not_change(laboratory: Laboratory, engine: Engine) -> None:
-    commit = laboratory.commit()  # an empty one: to the engine's cache nothing has changed
-    done = laboratory.run("repro", "image", timeout=HANGING)
+def test_an_image_is_of_its_commit_although_the_code_did_not_change(workbench: Workbench, engine: Engine) -> None:
+    commit = workbench.commit()  # an empty one: to the engine's cache nothing has changed
+    done = workbench.run("repro", "image", timeout=HANGING)
     name = f"penguin-classifier:{commit[:12]}"
     assert f"{name} is ready" in done.stdout, done.stderr
     record = json.loads(engine.run(name, "/app/.image.json", options=("--entrypoint=cat",)).stdout)
     assert record["commit"] == commit
-    again = laboratory.run("repro", "image")
+    again = workbench.run("repro", "image")
     assert again.stdout.strip() == done.stdout.strip().splitlines()[-1]  # built once
 
     base = "docker.io/library/python:3.11-slim"
     if engine("image", "inspect", base, check=False).returncode:  # some engines build from it and do not keep it
         engine("pull", base)
     engine("tag", base, "localhost/penguin-classifier-gpu:1")
-    on_gpus = laboratory.run("repro", "image", "--base", "localhost/penguin-classifier-gpu:1", timeout=HANGING)
+    on_gpus = workbench.run("repro", "image", "--base", "localhost/penguin-classifier-gpu:1", timeout=HANGING)
     assert "FROM localhost/penguin-classifier-gpu:1" in on_gpus.stdout + on_gpus.stderr
     assert f"{name}-" in on_gpus.stdout.splitlines()[-1]  # a name of its own
 
 
 def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(
-    laboratory: Laboratory, tmp_path: Path
+    workbench: Workbench, tmp_path: Path
 ) -> None:
-    laboratory.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
-    laboratory.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
-    laboratory.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
+    workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
+    workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
+    workbench.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
     for command in (["repro", "image"], ["repro", "train", "configs/experiment.yaml", "--container"]):
-        said = refused(laboratory.run(*command))
+        said = refused(workbench.run(*command))
         assert "the work tree differs from the commit" in said and "--snapshot" in said
-    assert laboratory.runs() == {}
+    assert workbench.runs() == {}
 
     command = ["repro", "train", "configs/experiment.yaml", "--container", "--snapshot", "--set", "model.max_depth=2"]
-    done = laboratory.run(*command, timeout=HANGING)
+    done = workbench.run(*command, timeout=HANGING)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = laboratory.runs().values()
+    (run,) = workbench.runs().values()
     assert (run.status, run.tags["git_dirty"]) == ("FINISHED", "true")
     assert (run.params["model.n_estimators"], run.params["model.max_depth"]) == ("7", "2")
     replayed = tmp_path / "replayed"
-    laboratory.git("clone", "--quiet", str(laboratory.path), str(replayed))
-    laboratory.git("-C", str(replayed), "apply", str(run.evidence / "uncommitted.patch"))
+    workbench.git("clone", "--quiet", str(workbench.path), str(replayed))
+    workbench.git("-C", str(replayed), "apply", str(run.evidence / "uncommitted.patch"))
     for name in ("configs/base.yaml", "configs/experiment.yaml", "src/penguin_classifier/idea.py"):
-        assert (replayed / name).read_bytes() == (laboratory.path / name).read_bytes()
+        assert (replayed / name).read_bytes() == (workbench.path / name).read_bytes()
 
 
 def test_a_stopped_container_ends_its_run_failed(
-    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o777)
     name = f"stopped-{uuid4().hex[:8]}"
@@ -347,7 +347,7 @@ def test_a_stopped_container_ends_its_run_failed(
 
 
 def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
-    workplace: Laboratory, engine: Engine, image: str, tmp_path: Path
+    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "data, of others"
     copytree(workplace.path / "data", elsewhere)
@@ -376,7 +376,7 @@ def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
 
 
 def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
-    workplace: Laboratory, image: str, tmp_path: Path
+    workplace: Workbench, image: str, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "mine.yaml"
     elsewhere.write_bytes((workplace.path / "configs" / "experiment.yaml").read_bytes())
@@ -391,20 +391,20 @@ def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
 
 
 def test_a_run_of_a_container_is_made_again_in_its_image_and_without(
-    laboratory: Laboratory, engine: Engine, image: str
+    workbench: Workbench, engine: Engine, image: str
 ) -> None:
     """The image is one of its own, to be taken away in the end."""
-    laboratory.write("notes.txt", "another commit\n")
-    commit = laboratory.commit()
-    trained = laboratory.run("repro", "train", "configs/experiment.yaml", "--container", timeout=HANGING * 5)
+    workbench.write("notes.txt", "another commit\n")
+    commit = workbench.commit()
+    trained = workbench.run("repro", "train", "configs/experiment.yaml", "--container", timeout=HANGING * 5)
     assert trained.returncode == 0, trained.stdout + trained.stderr
-    (run,) = laboratory.runs().values()
+    (run,) = workbench.runs().values()
 
     def again(*options: str) -> tuple[dict, dict[str, str]]:
-        done = laboratory.run("repro", "reproduce", run.id, "--json", *options, timeout=HANGING * 5)
+        done = workbench.run("repro", "reproduce", run.id, "--json", *options, timeout=HANGING * 5)
         assert done.returncode == 0, done.stdout + done.stderr
         said = json.loads(done.stdout)
-        return said, next(each for each in laboratory.every_run() if each.id == said["reproduction"]).tags
+        return said, next(each for each in workbench.every_run() if each.id == said["reproduction"]).tags
 
     said, tags = again("--container")
     assert (said["verdict"], said["conditions"]) == ("identical", [])
@@ -415,10 +415,10 @@ def test_a_run_of_a_container_is_made_again_in_its_image_and_without(
     on_host = said["reproduction"]
 
     engine("rmi", "--force", f"penguin-classifier:{commit[:12]}")
-    gone = refused(laboratory.run("repro", "reproduce", run.id, "--container"))
+    gone = refused(workbench.run("repro", "reproduce", run.id, "--container"))
     assert f"the run's image {run.tags['image'][:19]}... is not on this machine" in gone
     assert f"`git checkout {commit[:12]}` and `nox -s image`" in gone
-    assert "made in no container" in refused(laboratory.run("repro", "reproduce", on_host, "--container"))
+    assert "made in no container" in refused(workbench.run("repro", "reproduce", on_host, "--container"))
 
 
 def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_parallel_processes_share_one_cache(run_in: Callable, project: Path, set
         "import sys; from concurrent.futures import ProcessPoolExecutor as Pool; from importlib import import_module;"
         "from pathlib import Path; from functools import partial;"
         "package = next(Path('src').glob('*/reproducibility')).parent.name;"
-        "f = import_module(f'{package}.reproducibility.data_version').data_version;"
+        "f = import_module(f'reproducibility.provenance.data').data_version;"
         "pool = Pool(4);"
         "print(len(set(v.version for v in pool.map(f, [Path(sys.argv[1])] * 200, [Path(sys.argv[2])] * 200))))"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 from tracking_server import TrackingServer
 
 # Records one run for each name it is asked for, until there is nobody to ask; what happens on the way is in the name.
@@ -22,7 +22,7 @@ from tracking_server import TrackingServer
 RECORD = """
 import json, os, re, sys, time
 from pathlib import Path
-from PACKAGE.reproducibility import Config, Section, load, tracked_run
+from reproducibility import Config, Section, load, tracked_run
 
 class Model(Section):
     depth: int | float | str | None
@@ -83,7 +83,7 @@ while True:
 # The command itself, once for each pair, in one process: importing MLflow takes longer than comparing.
 DIFF = """
 import contextlib, io, json, sys
-from PACKAGE.reproducibility.cli import main
+from reproducibility.cli import main
 said = {}
 for name, pair in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -95,11 +95,11 @@ print(json.dumps(said))
 """
 DIGEST = """
 import json, sys
-from PACKAGE.reproducibility.digest import canonical, digest
+from reproducibility.digest import canonical, digest
 print(digest(canonical(json.load(open(sys.argv[1], encoding="utf-8")))))
 """
 LAB = """\
-experiment_name: laboratory
+experiment_name: workbench
 seed: 1
 data:
   path: data/penguins.csv
@@ -129,9 +129,9 @@ def package(folder: Path, version: str) -> Path:
     return description.parents[1]
 
 
-def make(laboratory: Laboratory, aside: Path) -> None:
+def make(workbench: Workbench, aside: Path) -> None:
     """Record all runs, changing one thing at a time and putting it back."""
-    git = laboratory.git
+    git = workbench.git
     one, two = package(aside, "1.0"), package(aside, "2.0")
 
     def keep() -> None:
@@ -143,7 +143,7 @@ def make(laboratory: Laboratory, aside: Path) -> None:
         """Start *script*; return what has it record runs with a folder of packages; asked for none it ends."""
         folder.mkdir()
         counter = count(1)
-        running = ThreadPoolExecutor(1).submit(laboratory.run, "python", script, str(folder), timeout=300)
+        running = ThreadPoolExecutor(1).submit(workbench.run, "python", script, str(folder), timeout=300)
 
         def record(*names: str, packages: Path = one) -> None:
             number = next(counter)
@@ -157,10 +157,10 @@ def make(laboratory: Laboratory, aside: Path) -> None:
 
         return record
 
-    laboratory.write("scripts/record.py", RECORD)
-    laboratory.write("configs/lab.yaml", LAB)
-    lock = laboratory.write("requirements.txt", (laboratory.path / "requirements.txt").read_text() + PIN)
-    first = laboratory.commit()
+    workbench.write("scripts/record.py", RECORD)
+    workbench.write("configs/lab.yaml", LAB)
+    lock = workbench.write("requirements.txt", (workbench.path / "requirements.txt").read_text() + PIN)
+    first = workbench.commit()
     remote = aside / "remote.git"
     git("clone", "--quiet", "--bare", ".", str(remote))
     git("remote", "add", "origin", remote.as_uri())
@@ -174,22 +174,22 @@ def make(laboratory: Laboratory, aside: Path) -> None:
     record("sweep", "of tomorrow")
     record("hostile", "bare", "bare too", "set model.depth=8", "an option")
 
-    laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
-    laboratory.edit("README.md", "Every training run", "Each training run")
-    laboratory.commit()
+    workbench.edit("configs/lab.yaml", "depth: 5", "depth: 7 # deeper")
+    workbench.edit("README.md", "Every training run", "Each training run")
+    workbench.commit()
     record("config committed")
     keep()
 
-    laboratory.edit("configs/lab.yaml", "depth: 5", "depth: 5 # deep")
-    laboratory.commit()
+    workbench.edit("configs/lab.yaml", "depth: 5", "depth: 5 # deep")
+    workbench.commit()
     record("comment committed")
     keep()
 
-    laboratory.write("configs/prices.yaml", "apples: 3\n")
+    workbench.write("configs/prices.yaml", "apples: 3\n")
     record("a file in configs that is no config")
-    (laboratory.path / "configs" / "prices.yaml").unlink()
+    (workbench.path / "configs" / "prices.yaml").unlink()
 
-    data = laboratory.path / "data" / "penguins.csv"
+    data = workbench.path / "data" / "penguins.csv"
     before = data.read_bytes()
     data.write_bytes(before[:-2] + b"x" + before[-1:])
     record("data")
@@ -197,27 +197,27 @@ def make(laboratory: Laboratory, aside: Path) -> None:
 
     lock.write_text(lock.read_text().replace("tinydist==1.0", "tinydist==2.0"))
     record("package", packages=two)
-    laboratory.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
+    workbench.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
     record("drift")
     git("checkout", "--quiet", ".")
 
-    laboratory.edit("scripts/record.py", "FACTOR = 1.0", "FACTOR = 2.0")
-    laboratory.write("notes/plan.txt", "try two\n")
+    workbench.edit("scripts/record.py", "FACTOR = 1.0", "FACTOR = 2.0")
+    workbench.write("notes/plan.txt", "try two\n")
     record("code uncommitted", "code uncommitted again", "a patch corrupted")
     git("add", "--all")
     git("commit", "--quiet", "--message=Twice as much <b>")
     record("code committed")
     keep()
 
-    laboratory.write("scripts/other.py", RECORD)
-    laboratory.commit()
+    workbench.write("scripts/other.py", RECORD)
+    workbench.commit()
     record("other place")
     scribe("scripts/other.py", aside / "other")("other script", "killed short")
     keep()
 
     for name, kept in (("commit elsewhere", True), ("commit gone", False)):
-        laboratory.edit("scripts/record.py", "FACTOR = 1.0", f"FACTOR = {3.0 + kept}")
-        laboratory.commit()
+        workbench.edit("scripts/record.py", "FACTOR = 1.0", f"FACTOR = {3.0 + kept}")
+        workbench.commit()
         record(name, f"{name} too")
         if kept:
             git("push", "--quiet", "origin", "HEAD:refs/heads/elsewhere")
@@ -227,12 +227,12 @@ def make(laboratory: Laboratory, aside: Path) -> None:
     git("reflog", "expire", "--expire=now", "--all")
     git("gc", "--quiet", "--prune=now")
 
-    alter(laboratory)
+    alter(workbench)
 
 
-def alter(laboratory: Laboratory) -> None:
+def alter(workbench: Workbench) -> None:
     """Change recorded runs behind their backs."""
-    runs = laboratory.runs()
+    runs = workbench.runs()
 
     def edit(run: str, file: str, before: str, after: str) -> None:
         path = runs[run].evidence / file
@@ -246,9 +246,9 @@ def alter(laboratory: Laboratory) -> None:
     edit("a patch corrupted", "uncommitted.patch", "FACTOR = 2.0", "FACTOR = 5.0")
     # Written whole by a later version, whose manifest this one cannot read.
     edit("of tomorrow", "manifest.json", '"schema": 1', '"schema": 2')
-    tomorrow = laboratory.python(DIGEST, str(runs["of tomorrow"].evidence / "manifest.json")).stdout.strip()
+    tomorrow = workbench.python(DIGEST, str(runs["of tomorrow"].evidence / "manifest.json")).stdout.strip()
     (runs["a config removed"].evidence / "config.yaml").unlink()
-    with closing(sqlite3.connect(laboratory.store)) as database:
+    with closing(sqlite3.connect(workbench.store)) as database:
         set_tag = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
         for run, key, value in (
             ("a tag edited", "git_commit", "f" * 40),
@@ -328,25 +328,25 @@ PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
 
 
 @pytest.fixture(scope="session")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, once: Callable[[str, Callable[[Path], None]], Path]
-) -> Laboratory:
+) -> Workbench:
     """A project with all the runs, made once. Look, and change nothing."""
 
     def prepare(folder: Path) -> None:
         copied = Path(shutil.copytree(project, folder / project.name, symlinks=True))
         (folder / "aside").mkdir()
-        make(Laboratory(run_in, copied), folder / "aside")
+        make(Workbench(run_in, copied), folder / "aside")
 
-    return Laboratory(run_in, once("diff", prepare) / project.name)
+    return Workbench(run_in, once("diff", prepare) / project.name)
 
 
 @pytest.fixture(scope="session")
-def said(laboratory: Laboratory) -> dict[str, tuple[int, dict]]:
+def said(workbench: Workbench) -> dict[str, tuple[int, dict]]:
     """What `repro diff --json` said of each pair: {name: (exit status, answer)}."""
-    runs = laboratory.runs()
+    runs = workbench.runs()
     ids = {name: [runs[a].id, runs[b].id] for name, (a, b, *_) in PAIRS.items()}
-    done = laboratory.python(DIFF, json.dumps(ids))
+    done = workbench.python(DIFF, json.dumps(ids))
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     return {name: (status, json.loads(text)) for name, (status, text) in answers.items()}
@@ -360,61 +360,61 @@ def test_exactly_what_was_changed_is_named(said: dict[str, tuple[int, dict]], na
     assert (answer["verdict"], status) == (verdict, expected_status)
 
 
-def diff(laboratory: Laboratory, a: str, b: str, *options: str, **env: str) -> CompletedProcess[str]:
+def diff(workbench: Workbench, a: str, b: str, *options: str, **env: str) -> CompletedProcess[str]:
     """`repro diff` on two runs by their names."""
-    runs = laboratory.runs()
-    return laboratory.run("repro", "diff", runs[a].id, runs[b].id, *options, env={"COLUMNS": "200"} | env)
+    runs = workbench.runs()
+    return workbench.run("repro", "diff", runs[a].id, runs[b].id, *options, env={"COLUMNS": "200"} | env)
 
 
-def test_a_person_reads_why_first_and_then_in_what(laboratory: Laboratory) -> None:
-    done = diff(laboratory, "base", "code committed")
+def test_a_person_reads_why_first_and_then_in_what(workbench: Workbench) -> None:
+    done = diff(workbench, "base", "code committed")
     assert (done.returncode, done.stderr) == (1, "")
     order = ["They did not start the same", "scripts/record.py", "--code", "from step 0", "2 of 3 metrics are equal"]
     assert sorted(order, key=done.stdout.index) == order
     assert len(done.stdout.splitlines()) < 30
 
 
-def test_nondeterminism_is_called_so_and_the_way_on_is_named(laboratory: Laboratory) -> None:
-    done = diff(laboratory, "base", "noisy")
+def test_nondeterminism_is_called_so_and_the_way_on_is_named(workbench: Workbench) -> None:
+    done = diff(workbench, "base", "noisy")
     assert done.returncode == 1
     assert "Nondeterminism: everything recorded is the same" in done.stdout
-    assert f"repro reproduce {laboratory.runs()['base'].id}" in done.stdout
+    assert f"repro reproduce {workbench.runs()['base'].id}" in done.stdout
     assert "from step 8" in done.stdout
     assert "hash seed was random" in done.stdout
 
 
-def test_what_a_run_lacks_is_said(laboratory: Laboratory) -> None:
-    done = diff(laboratory, "bare", "base")
+def test_what_a_run_lacks_is_said(workbench: Workbench) -> None:
+    done = diff(workbench, "bare", "base")
     assert done.returncode == 1
     assert "A: it has no evidence" in done.stdout
     assert "A: no commit was recorded" in done.stdout
-    going_on = diff(laboratory, "killed short", "other place")
+    going_on = diff(workbench, "killed short", "other place")
     assert "A is still running" in going_on.stdout
     assert "RUNNING" in going_on.stdout
 
 
-def test_the_patch_between_them_replays(laboratory: Laboratory, tmp_path: Path) -> None:
-    runs = laboratory.runs()
-    done = diff(laboratory, "base", "code uncommitted", "--code")
+def test_the_patch_between_them_replays(workbench: Workbench, tmp_path: Path) -> None:
+    runs = workbench.runs()
+    done = diff(workbench, "base", "code uncommitted", "--code")
     assert done.returncode == 1
     assert done.stdout.encode() == (runs["code uncommitted"].evidence / "uncommitted.patch").read_bytes()
 
 
-def test_a_commit_from_the_remote_leaves_no_trace(laboratory: Laboratory) -> None:
+def test_a_commit_from_the_remote_leaves_no_trace(workbench: Workbench) -> None:
     def contents() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in (laboratory.path / ".git").rglob("*") if path.is_file()}
+        return {path: path.read_bytes() for path in (workbench.path / ".git").rglob("*") if path.is_file()}
 
     before = contents()
-    done = diff(laboratory, "base", "commit elsewhere", "--code")
+    done = diff(workbench, "base", "commit elsewhere", "--code")
     assert "FACTOR = 4.0" in done.stdout, done.stderr
     assert contents() == before
-    fetched = laboratory.runs()["commit elsewhere"].tags["git_commit"]
-    assert laboratory.run("git", "cat-file", "-e", fetched).returncode != 0
-    assert laboratory.git("status", "--porcelain") == ""
+    fetched = workbench.runs()["commit elsewhere"].tags["git_commit"]
+    assert workbench.run("git", "cat-file", "-e", fetched).returncode != 0
+    assert workbench.git("status", "--porcelain") == ""
 
 
-def test_nothing_from_the_store_gets_out_of_a_terminal_cell(laboratory: Laboratory) -> None:
-    done = diff(laboratory, "base", "hostile")
+def test_nothing_from_the_store_gets_out_of_a_terminal_cell(workbench: Workbench) -> None:
+    done = diff(workbench, "base", "hostile")
     assert done.returncode == 1, done.stderr
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
@@ -440,8 +440,8 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_stands_alone_and_holds_hostile_names_as_text(laboratory: Laboratory, tmp_path: Path) -> None:
-    done = diff(laboratory, "hostile", "code committed", "--html", str(tmp_path / "page.html"))
+def test_the_page_stands_alone_and_holds_hostile_names_as_text(workbench: Workbench, tmp_path: Path) -> None:
+    done = diff(workbench, "hostile", "code committed", "--html", str(tmp_path / "page.html"))
     assert (done.returncode, done.stderr) == (1, "")
     text = (tmp_path / "page.html").read_text("utf-8")
     page = Page(text)
@@ -458,8 +458,8 @@ def test_the_page_stands_alone_and_holds_hostile_names_as_text(laboratory: Labor
     assert "+FACTOR = 2.0" in page.texts
 
 
-def test_the_plot_needs_no_display_and_takes_any_name(laboratory: Laboratory, tmp_path: Path) -> None:
-    done = diff(laboratory, "base", "hostile", "--plot", str(tmp_path / "plot.png"), DISPLAY="", MPLBACKEND="tkagg")
+def test_the_plot_needs_no_display_and_takes_any_name(workbench: Workbench, tmp_path: Path) -> None:
+    done = diff(workbench, "base", "hostile", "--plot", str(tmp_path / "plot.png"), DISPLAY="", MPLBACKEND="tkagg")
     assert (done.returncode, done.stderr) == (1, "")
     content = (tmp_path / "plot.png").read_bytes()
     assert content.startswith(b"\x89PNG")
@@ -469,19 +469,19 @@ def test_the_plot_needs_no_display_and_takes_any_name(laboratory: Laboratory, tm
 
 
 @pytest.mark.parametrize("option", ["--html", "--plot"])
-def test_a_file_that_cannot_be_written_is_one_line(laboratory: Laboratory, option: str) -> None:
-    done = diff(laboratory, "base", "noisy", option, "no/such/folder/file.png")
+def test_a_file_that_cannot_be_written_is_one_line(workbench: Workbench, option: str) -> None:
+    done = diff(workbench, "base", "noisy", option, "no/such/folder/file.png")
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_server_says_what_its_database_does(
-    laboratory: Laboratory, said, server_python: Path, clean_env: dict[str, str], tmp_path: Path
+    workbench: Workbench, said, server_python: Path, clean_env: dict[str, str], tmp_path: Path
 ) -> None:
-    env = clean_env | {"PYTHONPATH": str(laboratory.path / "src")}
-    command = [server_python.parent / "repro", "serve", "--embedded"]
+    env = clean_env | {"PYTHONPATH": str(workbench.path / "src")}
+    command = [server_python.parent / "repro", "server", "run", "--embedded"]
     with TrackingServer(command, env, tmp_path / "server.log") as server:
-        done = diff(laboratory, "base", "noisy", "--json", MLFLOW_TRACKING_URI=server.uri)
+        done = diff(workbench, "base", "noisy", "--json", MLFLOW_TRACKING_URI=server.uri)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout) == said["noise"][1]

@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 from urllib.error import HTTPError
 
 import pytest
-from laboratory import Laboratory, RecordedRun
+from workbench import Workbench, RecordedRun
 from tracking_server import TrackingServer
 
 GATE = "reproducibility gate: "
@@ -64,7 +64,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from PACKAGE.reproducibility import log_reproducibility_info, tracked_run
+from reproducibility import log_reproducibility_info, tracked_run
 client = MlflowClient()
 said, ids = {}, {}
 def attempt(name, step):
@@ -124,11 +124,11 @@ def ended_early(name, end):
 ended_early("the block ends itself", lambda run_id: mlflow.end_run())
 ended_early("somebody ends it", client.set_terminated)
 def without_the_digest(run_id):
-    try: client.delete_tag(run_id, "completion_digest")
+    try: client.delete_tag(run_id, "reproducibility.token_digest")
     except Exception: client.set_terminated(run_id)
 ended_early("somebody takes the digest away", without_the_digest)
 def with_another_word(run_id):
-    client.set_tag(run_id, "completion_word", "guessed")
+    client.set_tag(run_id, "reproducibility.token", "guessed")
     client.set_terminated(run_id)
 ended_early("somebody guesses", with_another_word)
 with mlflow.start_run(run_name="repetition") as run:
@@ -201,25 +201,25 @@ print(json.dumps([said, ids]))
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
-    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("gate") / project.name)))
-    laboratory.write("scripts/colleague.py", COLLEAGUE)
-    laboratory.commit()
-    return laboratory
+) -> Workbench:
+    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("gate") / project.name)))
+    workbench.write("scripts/colleague.py", COLLEAGUE)
+    workbench.commit()
+    return workbench
 
 
 @pytest.fixture(scope="module")
-def environment(clean_env: dict[str, str], laboratory: Laboratory) -> dict[str, str]:
-    return clean_env | {"PYTHONPATH": str(laboratory.path / "src"), "AUTHOR": "Ada <ada@example.com>"}
+def environment(clean_env: dict[str, str], workbench: Workbench) -> dict[str, str]:
+    return clean_env | {"PYTHONPATH": str(workbench.path / "src"), "AUTHOR": "Ada <ada@example.com>"}
 
 
 @pytest.fixture(scope="module")
-def server(server_python: Path, laboratory: Laboratory, environment: dict[str, str]) -> Iterator[TrackingServer]:
-    """The gated server on the project's own database, as `repro serve --embedded` starts it."""
-    command = [server_python.parent / "repro", "serve", "--embedded"]
-    with TrackingServer(command, environment, laboratory.path.parent / "server.log") as server:
+def server(server_python: Path, workbench: Workbench, environment: dict[str, str]) -> Iterator[TrackingServer]:
+    """The gated server on the project's own database, as `repro server run --embedded` starts it."""
+    command = [server_python.parent / "repro", "server", "run", "--embedded"]
+    with TrackingServer(command, environment, workbench.path.parent / "server.log") as server:
         yield server
 
 
@@ -240,17 +240,17 @@ def stranger(server: TrackingServer, bare_python: Path, clean_env: dict[str, str
 
 
 @pytest.fixture(scope="module")
-def colleague(server: TrackingServer, laboratory: Laboratory) -> tuple[dict[str, str | None], dict[str, str]]:
+def colleague(server: TrackingServer, workbench: Workbench) -> tuple[dict[str, str | None], dict[str, str]]:
     """What the gate said to each thing that somebody of the team tried, and the ids of their runs."""
     env = {"MLFLOW_TRACKING_URI": server.uri, "PYTHONWARNINGS": "ignore"}
-    done = laboratory.run("python", "scripts/colleague.py", str(laboratory.path / "templates"), env=env, timeout=600)
+    done = workbench.run("python", "scripts/colleague.py", str(workbench.path / "templates"), env=env, timeout=600)
     assert done.returncode == 0, done.stderr
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.fixture(scope="module")
-def runs(stranger, colleague, laboratory: Laboratory) -> dict[str, RecordedRun]:
-    return laboratory.runs()
+def runs(stranger, colleague, workbench: Workbench) -> dict[str, RecordedRun]:
+    return workbench.runs()
 
 
 @pytest.mark.parametrize(
@@ -334,12 +334,12 @@ def contents(folder: Path) -> list[tuple[Path, bytes]]:
     return sorted((path, path.read_bytes()) for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, colleague, laboratory: Laboratory) -> None:
+def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, colleague, workbench: Workbench) -> None:
     ids, files = colleague[1], "/api/2.0/mlflow-artifacts/artifacts"
     _, told = post(server, f"/api/2.0/mlflow/runs/get?run_id={ids['good']}", b"", "GET")
     experiment = json.loads(told)["run"]["info"]["experiment_id"]
     run = f"{experiment}/{ids['good']}"
-    before = contents(laboratory.path / "mlartifacts")
+    before = contents(workbench.path / "mlartifacts")
     assert any(path.name == "manifest.json" for path, _ in before)
     for method, path in (
         ("PUT", f"{files}/{run}/artifacts/reproducibility/manifest.json"),
@@ -365,12 +365,12 @@ def test_the_files_of_an_ended_run_stay_as_they_are(server: TrackingServer, coll
         for way in (path, path.replace("/api/", "/ajax-api/")):
             status, said = post(server, way, b"late", method)
             assert (status, GATE in said) == (400, True), (method, way, status, said)
-    assert contents(laboratory.path / "mlartifacts") == before
+    assert contents(workbench.path / "mlartifacts") == before
 
 
 @pytest.mark.parametrize("pieces", [[b"all at once"], [b"the first", b"the last"]])
 def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
-    server: TrackingServer, colleague, laboratory: Laboratory, pieces: list[bytes]
+    server: TrackingServer, colleague, workbench: Workbench, pieces: list[bytes]
 ) -> None:
     _, told = post(server, f"/api/2.0/mlflow/runs/get?run_id={colleague[1]['good']}", b"", "GET")
     good = json.loads(told)["run"]
@@ -379,7 +379,7 @@ def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
         server, "/api/2.0/mlflow/runs/create", {"experiment_id": good["info"]["experiment_id"], "tags": tags}
     )
     run = json.loads(told)["run"]["info"]
-    before = contents(laboratory.path / "mlartifacts")
+    before = contents(workbench.path / "mlartifacts")
     connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     path = f"{run['experiment_id']}/{run['run_id']}/artifacts/late.txt"
     connection.putrequest("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{path}")
@@ -393,7 +393,7 @@ def test_a_file_that_is_still_on_its_way_when_its_run_ends_is_not_kept(
     connection.send(pieces[-1])
     with closing(connection), connection.getresponse() as answer:
         assert (answer.status, GATE in answer.read().decode()) == (400, True)
-    assert contents(laboratory.path / "mlartifacts") == before
+    assert contents(workbench.path / "mlartifacts") == before
 
 
 @pytest.mark.parametrize(
@@ -476,8 +476,8 @@ def test_a_run_inside_another_is_part_of_it_or_does_not_finish(colleague, runs) 
     assert "config_digest" in colleague[0]["other child"]
 
 
-def test_the_audit_tells_who_complies(colleague, runs, laboratory: Laboratory, server: TrackingServer) -> None:
-    done = laboratory.run("repro", "audit", "--json", env={"MLFLOW_TRACKING_URI": server.uri})
+def test_the_audit_tells_who_complies(colleague, runs, workbench: Workbench, server: TrackingServer) -> None:
+    done = workbench.run("repro", "audit", "--json", env={"MLFLOW_TRACKING_URI": server.uri})
     found = json.loads(done.stdout)
     verdicts = {run["run_id"]: run["verdict"] for run in found["runs"]}
     assert verdicts[runs["good"].id] == verdicts[runs["nested"].id] == "complies"

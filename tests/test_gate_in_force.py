@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 from urllib.error import HTTPError
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 from tracking_server import TrackingServer
 
 ADA, PASSWORD = "ada@example.com", "correct horse battery"
@@ -43,7 +43,7 @@ import inspect, json
 from mlflow.server import constants, handlers
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
-from PACKAGE.reproducibility import gated_store
+from reproducibility import gated_store
 handlers._get_proxied_run_artifact_destination_path, handlers._get_artifact_repo_mlflow_artifacts
 handlers._get_workspace_scoped_repo_path_if_enabled, handlers._get_tracking_store
 print(json.dumps({
@@ -57,24 +57,24 @@ print(json.dumps({
 """
 START = """
 import mlflow
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 with tracked_run({"experiment_name": "logins", "seed": 1, "data": {"path": "data/penguins.csv"}}):
     mlflow.log_metric("a", 1.0)
 """
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
-    return Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("force") / project.name)))
+) -> Workbench:
+    return Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("force") / project.name)))
 
 
 @pytest.fixture
-def environment(clean_env: dict[str, str], laboratory: Laboratory, tmp_path: Path) -> dict[str, str]:
+def environment(clean_env: dict[str, str], workbench: Workbench, tmp_path: Path) -> dict[str, str]:
     """A server's: its own database, and the project's code."""
     return clean_env | {
-        "PYTHONPATH": str(laboratory.path / "src"),
+        "PYTHONPATH": str(workbench.path / "src"),
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'server.db'}",
         "MLFLOW_ARTIFACTS_DESTINATION": (tmp_path / "files").as_uri(),
     }
@@ -108,7 +108,7 @@ def refused(command: list[str | Path], environment: dict[str, str], log: Path) -
 
 def test_without_the_policy_no_server_starts(server_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
     env = environment | {"REPRODUCIBILITY_POLICY": str(tmp_path / "away" / "base.yaml")}
-    status, said = refused([server_python.parent / "repro", "serve"], env, tmp_path / "log")
+    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
     assert (status, "Traceback" in said) == (2, False)
     assert "base.yaml: there is no such file" in said
 
@@ -117,7 +117,7 @@ def test_with_the_plugin_of_somebody_else_no_server_starts(
     server_python: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     env = on_path(environment, plugin(tmp_path / "other", "mlflow.tracking_store", "sqlite", "intruder:store"))
-    status, said = refused([server_python.parent / "repro", "serve"], env, tmp_path / "log")
+    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
     assert (status, "Traceback" in said) == (2, False)
     assert "intruder:store" in said
     assert "the gate would not be in force" in said
@@ -135,9 +135,9 @@ def test_with_the_plugin_of_somebody_else_no_server_starts(
 
 
 def test_without_the_plugin_no_server_starts(
-    bare_python: Path, environment: dict[str, str], tmp_path: Path, laboratory: Laboratory
+    bare_python: Path, environment: dict[str, str], tmp_path: Path, workbench: Workbench
 ) -> None:
-    start = f"from {laboratory.package}.reproducibility.cli import main; main()"
+    start = f"from {workbench.package}.reproducibility.cli import main; main()"
     status, said = refused([bare_python, "-c", start, "serve"], environment, tmp_path / "log")
     assert (status, "Traceback" in said) == (2, False)
     assert "mlflow.tracking_store: MLflow finds nothing under 'sqlite'" in said
@@ -146,13 +146,13 @@ def test_without_the_plugin_no_server_starts(
 
 
 def test_with_a_gate_that_cannot_be_imported_no_server_starts(
-    server_python: Path, environment: dict[str, str], laboratory: Laboratory, tmp_path: Path
+    server_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
 ) -> None:
-    broken = Path(copytree(laboratory.path, tmp_path / laboratory.path.name))
-    judgement = broken / "src" / laboratory.package / "reproducibility" / "judgement.py"
+    broken = Path(copytree(workbench.path, tmp_path / workbench.path.name))
+    judgement = broken / "src" / workbench.package / "reproducibility" / "judgement.py"
     judgement.write_text("import nowhere\n" + judgement.read_text("utf-8"), "utf-8")
     env = environment | {"PYTHONPATH": str(broken / "src")}
-    status, said = refused([server_python.parent / "repro", "serve"], env, tmp_path / "log")
+    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
     assert status != 0
     assert "nowhere" in said
     status, said = refused(
@@ -169,7 +169,7 @@ def test_another_app_is_refused_the_database(
 ) -> None:
     status, said = refused([server_python.parent / "mlflow", "server", *app], environment, tmp_path / "log")
     assert status != 0
-    assert "start it with `repro serve`" in said
+    assert "start it with `repro server run`" in said
 
 
 def test_a_worker_of_another_server_gets_no_store(
@@ -181,7 +181,7 @@ def test_a_worker_of_another_server_gets_no_store(
     with TrackingServer(command, env, tmp_path / "log") as server:
         status, said = ask(server, "runs/create", {"experiment_id": "0"})
     assert status >= 400
-    assert "start it with `repro serve`" in said
+    assert "start it with `repro server run`" in said
 
 
 @pytest.mark.parametrize(
@@ -196,15 +196,15 @@ def test_what_keeps_a_server_from_starting_is_one_line(
     variable: str, value: str | None, reason: str, server_python: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     env = {key: text for key, text in (environment | {variable: value}).items() if text is not None}
-    status, said = refused([server_python.parent / "repro", "serve"], env, tmp_path / "log")
+    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
     assert (status, "Traceback" in said) == (2, False), said
     assert reason in said.replace("connection refused", "nothing answers there")
     assert "secret" not in said
 
 
 def test_a_port_that_is_taken_is_one_line(server_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    with TrackingServer([server_python.parent / "repro", "serve"], environment, tmp_path / "log") as server:
-        second = [server_python.parent / "repro", "serve", "--port", str(server.port)]
+    with TrackingServer([server_python.parent / "repro", "server", "run"], environment, tmp_path / "log") as server:
+        second = [server_python.parent / "repro", "server", "run", "--port", str(server.port)]
         done = subprocess.run(second, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert f"127.0.0.1:{server.port}: nothing can be served there" in done.stderr
@@ -212,7 +212,7 @@ def test_a_port_that_is_taken_is_one_line(server_python: Path, environment: dict
 
 
 def test_an_address_that_is_none_is_one_line(server_python: Path, environment: dict[str, str]) -> None:
-    command = [server_python.parent / "repro", "serve", "--port", "99999"]
+    command = [server_python.parent / "repro", "server", "run", "--port", "99999"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert "127.0.0.1:99999: nothing can be served there: " in done.stderr
@@ -246,11 +246,11 @@ def with_logins(server_python: Path, environment: dict[str, str], tmp_path: Path
         "utf-8",
     )
     env = environment | {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 40}
-    with TrackingServer([server_python.parent / "repro", "serve"], env, tmp_path / "log") as server:
+    with TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server:
         yield server
 
 
-def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer, laboratory: Laboratory) -> None:
+def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer, workbench: Workbench) -> None:
     server, admin = with_logins, (ADMIN, ADMINS_PASSWORD)
     assert ask(server, "users/create", {"username": ADA, "password": PASSWORD}, admin)[0] == 200
     assert ask(server, "runs/search", {"experiment_ids": ["0"]})[0] == 401
@@ -259,7 +259,7 @@ def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer,
 
     def train(author: str) -> CompletedProcess[str]:
         login = {"MLFLOW_TRACKING_USERNAME": ADA, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-        return laboratory.python(START, env={"MLFLOW_TRACKING_URI": server.uri, "AUTHOR": author, **login})
+        return workbench.python(START, env={"MLFLOW_TRACKING_URI": server.uri, "AUTHOR": author, **login})
 
     for name in (ADA, f"Ada Lovelace <{ADA}>"):
         done = train(name)
@@ -274,13 +274,13 @@ def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer,
 
 
 def test_with_workspaces_the_gate_is_there_too(
-    server_python: Path, environment: dict[str, str], laboratory: Laboratory, tmp_path: Path
+    server_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
 ) -> None:
     env = environment | {"MLFLOW_ENABLE_WORKSPACES": "true"}
-    with TrackingServer([server_python.parent / "repro", "serve"], env, tmp_path / "log") as server:
+    with TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server:
         status, said = ask(server, "runs/create", {"experiment_id": "0"})
         assert (status, "this run could not be made again" in said) == (400, True), said
-        done = laboratory.python(START, env={"MLFLOW_TRACKING_URI": server.uri})
+        done = workbench.python(START, env={"MLFLOW_TRACKING_URI": server.uri})
         assert done.returncode == 0, done.stderr
         experiment = json.loads(ask(server, "experiments/search", {"max_results": 9})[1])["experiments"][0][
             "experiment_id"
@@ -290,10 +290,10 @@ def test_with_workspaces_the_gate_is_there_too(
 
 
 def test_what_the_gate_relies_on_is_there_in_the_pinned_mlflow(
-    server_python: Path, environment: dict[str, str], laboratory: Laboratory
+    server_python: Path, environment: dict[str, str], workbench: Workbench
 ) -> None:
     names = f"RELIED_ON = {set(RELIED_ON)!r}\nASKING = {ASKING!r}\n"
-    code = names + CONTRACT.replace("PACKAGE", laboratory.package)
+    code = names + CONTRACT.replace("PACKAGE", workbench.package)
     done = subprocess.run(
         [server_python, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
     )
@@ -302,7 +302,7 @@ def test_what_the_gate_relies_on_is_there_in_the_pinned_mlflow(
     assert found["signatures"] == RELIED_ON
     assert found["asking"] == list(ASKING)
     assert found["overridden there"] == ["create_experiment"]  # whose own comes after the gate's
-    gate = (laboratory.machinery / "gate.py").read_text("utf-8") + (laboratory.machinery / "gated_store.py").read_text(
+    gate = (workbench.machinery / "gate.py").read_text("utf-8") + (workbench.machinery / "gated_store.py").read_text(
         "utf-8"
     )
     assert all(variable in gate for variable in found["variables"])

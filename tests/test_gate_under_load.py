@@ -10,7 +10,7 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 from postgres_server import postgres_server, programs
 from tracking_server import TrackingServer
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Lock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from PACKAGE.reproducibility.provenance import gather
+from reproducibility.provenance.gather import gather
 
 provenance = gather({"experiment_name": "crowd", "seed": 1, "data": {"path": "data/penguins.csv"}})
 assert not provenance.refusals
@@ -67,26 +67,26 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
-    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("load") / project.name)))
-    laboratory.write("scripts/crowd.py", CROWD.replace("CLIENTS", str(CLIENTS)).replace("RUNS", str(RUNS)))
-    laboratory.commit()
-    return laboratory
+) -> Workbench:
+    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("load") / project.name)))
+    workbench.write("scripts/crowd.py", CROWD.replace("CLIENTS", str(CLIENTS)).replace("RUNS", str(RUNS)))
+    workbench.commit()
+    return workbench
 
 
 @pytest.fixture(scope="module")
 def server(
-    postgres: str, server_python: Path, laboratory: Laboratory, clean_env: dict[str, str], tmp_path_factory
+    postgres: str, server_python: Path, workbench: Workbench, clean_env: dict[str, str], tmp_path_factory
 ) -> Iterator[TrackingServer]:
     folder = tmp_path_factory.mktemp("server")
     env = clean_env | {
-        "PYTHONPATH": str(laboratory.path / "src"),
+        "PYTHONPATH": str(workbench.path / "src"),
         "MLFLOW_BACKEND_STORE_URI": postgres,
         "MLFLOW_ARTIFACTS_DESTINATION": (folder / "files").as_uri(),
     }
-    with TrackingServer([server_python.parent / "repro", "serve"], env, folder / "log") as server:
+    with TrackingServer([server_python.parent / "repro", "server", "run"], env, folder / "log") as server:
         yield server
 
 
@@ -111,18 +111,18 @@ print(json.dumps(found))
 WHOLE = ["reproducibility/config.yaml", "reproducibility/manifest.json", "reproducibility/requirements.txt"]
 
 
-def crowd(laboratory: Laboratory, server: TrackingServer, name: str, restart_after: int | None) -> tuple[list, dict]:
+def crowd(workbench: Workbench, server: TrackingServer, name: str, restart_after: int | None) -> tuple[list, dict]:
     """Let the crowd in; return what each client was told, and what the server has afterwards."""
     env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "PYTHONWARNINGS": "ignore"}
     ask = "import mlflow, sys; print(mlflow.MlflowClient().create_experiment(sys.argv[1]))"
-    experiment = laboratory.python(ask, name, env=env, check=True).stdout.split()[-1]
-    path = os.pathsep.join([str(laboratory.path / "src")])
+    experiment = workbench.python(ask, name, env=env, check=True).stdout.split()[-1]
+    path = os.pathsep.join([str(workbench.path / "src")])
     told = []
-    python = laboratory.run("python", "-c", "import sys; print(sys.executable)", check=True).stdout.strip()
+    python = workbench.run("python", "-c", "import sys; print(sys.executable)", check=True).stdout.strip()
     process = subprocess.Popen(
         [python, "scripts/crowd.py", experiment, name],
         env=server.env | env | {"PYTHONPATH": path, "AUTHOR": "Ada <ada@example.com>"},
-        cwd=laboratory.path,
+        cwd=workbench.path,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -136,7 +136,7 @@ def crowd(laboratory: Laboratory, server: TrackingServer, name: str, restart_aft
         process.kill()
         process.wait()
         process.stdout.close()
-    look = laboratory.python(LOOK, experiment, name, env=env, check=True)
+    look = workbench.python(LOOK, experiment, name, env=env, check=True)
     return told, json.loads(look.stdout.splitlines()[-1])
 
 
@@ -146,9 +146,9 @@ def whole(run: list) -> bool:
 
 
 def test_of_many_at_once_the_good_are_whole_and_the_others_refused(
-    laboratory: Laboratory, server: TrackingServer
+    workbench: Workbench, server: TrackingServer
 ) -> None:
-    told, found = crowd(laboratory, server, "calm", restart_after=None)
+    told, found = crowd(workbench, server, "calm", restart_after=None)
     assert len(told) == RUNS
     good = [run for run in told if run["lacks"] is None]
     assert [run["error"] for run in good if run["error"]] == []
@@ -164,9 +164,9 @@ def test_of_many_at_once_the_good_are_whole_and_the_others_refused(
 
 
 def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(
-    laboratory: Laboratory, server: TrackingServer
+    workbench: Workbench, server: TrackingServer
 ) -> None:
-    told, found = crowd(laboratory, server, "restarted", restart_after=RUNS // 3)
+    told, found = crowd(workbench, server, "restarted", restart_after=RUNS // 3)
     assert len(told) == RUNS
     for run in told:
         if run["lacks"] is None and run["error"] is None:

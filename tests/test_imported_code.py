@@ -6,11 +6,11 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 SCRIPT = """
 import sys
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 if "early" in sys.argv:
     import __CODE__
 with tracked_run({"experiment_name": "code", "seed": 1, "data": {"path": "data/penguins.csv"}}):
@@ -18,7 +18,7 @@ with tracked_run({"experiment_name": "code", "seed": 1, "data": {"path": "data/p
 """
 LECTURE = """
 import mlflow
-from PACKAGE.reproducibility import log_reproducibility_info, validate_required_tags
+from reproducibility import log_reproducibility_info, validate_required_tags
 with mlflow.start_run():
     log_reproducibility_info()
     import __CODE__
@@ -31,10 +31,10 @@ WHERE = {
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
-    lab = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("code") / project.name)))
+) -> Workbench:
+    lab = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("code") / project.name)))
     lab.write(".gitignore", lab.path.joinpath(".gitignore").read_text("utf-8") + "/made/\n")
     lab.write("made/ignored_code.py", "X = 1\n")
     lab.write("made/untracked_code.py", "X = 1\n")
@@ -48,7 +48,7 @@ def laboratory(
     return lab
 
 
-def start(lab: Laboratory, script: str, *arguments: str, path: Path | None = None) -> CompletedProcess[str]:
+def start(lab: Workbench, script: str, *arguments: str, path: Path | None = None) -> CompletedProcess[str]:
     before = f"import sys; sys.path += [{str(lab.path / 'made')!r}, {str(path or lab.path.parent)!r}]; "
     before += f"sys.argv = ['scripts/{script}.py', *sys.argv[1:]]; sys.path.insert(0, 'scripts'); "
     before += "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -56,54 +56,54 @@ def start(lab: Laboratory, script: str, *arguments: str, path: Path | None = Non
 
 
 @pytest.mark.parametrize("where", sorted(WHERE))
-def test_a_run_that_imports_it_on_the_way_does_not_finish(laboratory: Laboratory, where: str) -> None:
-    done = start(laboratory, where)
+def test_a_run_that_imports_it_on_the_way_does_not_finish(workbench: Workbench, where: str) -> None:
+    done = start(workbench, where)
     assert done.returncode == 1
     assert WHERE[where] in done.stderr
-    assert laboratory.every_run()[-1].status == "FAILED"
+    assert workbench.every_run()[-1].status == "FAILED"
 
 
 @pytest.mark.parametrize("where", sorted(WHERE))
-def test_a_run_that_imported_it_before_is_not_started(laboratory: Laboratory, where: str) -> None:
-    before = len(laboratory.every_run())
-    done = start(laboratory, where, "early")
+def test_a_run_that_imported_it_before_is_not_started(workbench: Workbench, where: str) -> None:
+    before = len(workbench.every_run())
+    done = start(workbench, where, "early")
     assert WHERE[where] in done.stderr
-    assert len(laboratory.every_run()) == before
+    assert len(workbench.every_run()) == before
 
 
 @pytest.mark.parametrize("where", sorted(WHERE))
-def test_a_run_of_its_own_does_not_finish_either(laboratory: Laboratory, where: str) -> None:
-    done = start(laboratory, f"{where}_lecture")
+def test_a_run_of_its_own_does_not_finish_either(workbench: Workbench, where: str) -> None:
+    done = start(workbench, f"{where}_lecture")
     assert WHERE[where] in done.stderr
-    assert laboratory.every_run()[-1].status == "FAILED"
+    assert workbench.every_run()[-1].status == "FAILED"
 
 
-def test_what_the_patch_has_may_be_imported(laboratory: Laboratory) -> None:
-    done = start(laboratory, "untracked")
+def test_what_the_patch_has_may_be_imported(workbench: Workbench) -> None:
+    done = start(workbench, "untracked")
     assert done.returncode == 0, done.stderr
-    assert laboratory.every_run()[-1].status == "FINISHED"
+    assert workbench.every_run()[-1].status == "FINISHED"
 
 
-def test_a_package_may_be_installed_in_another_folder_of_the_path(laboratory: Laboratory, tmp_path: Path) -> None:
-    laboratory.write("scripts/installed.py", SCRIPT.replace("__CODE__", "installed_code"))
-    laboratory.edit("requirements.txt", "zipp==", "installed-code==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\nzipp==")
+def test_a_package_may_be_installed_in_another_folder_of_the_path(workbench: Workbench, tmp_path: Path) -> None:
+    workbench.write("scripts/installed.py", SCRIPT.replace("__CODE__", "installed_code"))
+    workbench.edit("requirements.txt", "zipp==", "installed-code==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\nzipp==")
     info = tmp_path / "installed_code-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-code\nVersion: 1.0\n", encoding="utf-8")
     (info / "RECORD").write_text("installed_code.py,,\n", encoding="utf-8")
     (tmp_path / "installed_code.py").write_text("X = 1\n", encoding="utf-8")
-    (laboratory.path.parent / "outside_code.py").replace(tmp_path / "outside_code.py")
-    done = start(laboratory, "installed", path=tmp_path)
+    (workbench.path.parent / "outside_code.py").replace(tmp_path / "outside_code.py")
+    done = start(workbench, "installed", path=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert WHERE["outside"] in start(laboratory, "outside", path=tmp_path).stderr
-    (tmp_path / "outside_code.py").replace(laboratory.path.parent / "outside_code.py")
-    laboratory.git("checkout", "--quiet", "requirements.txt")
+    assert WHERE["outside"] in start(workbench, "outside", path=tmp_path).stderr
+    (tmp_path / "outside_code.py").replace(workbench.path.parent / "outside_code.py")
+    workbench.git("checkout", "--quiet", "requirements.txt")
 
 
-def test_a_team_that_only_records_what_is_not_locked_may_import_from_elsewhere(laboratory: Laboratory) -> None:
-    laboratory.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
+def test_a_team_that_only_records_what_is_not_locked_may_import_from_elsewhere(workbench: Workbench) -> None:
+    workbench.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
     try:
-        done = start(laboratory, "outside")
+        done = start(workbench, "outside")
     finally:
-        laboratory.edit("configs/base.yaml", "environment_drift: record", "environment_drift: refuse")
+        workbench.edit("configs/base.yaml", "environment_drift: record", "environment_drift: refuse")
     assert done.returncode == 0, done.stderr

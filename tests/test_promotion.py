@@ -9,7 +9,7 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 # What somebody tries with MLflow alone: {name of the attempt: what the gate said, None where it let them}.
 BY_HAND = """
@@ -55,52 +55,52 @@ print(json.dumps(said))
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
-    return Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("promotion") / project.name)))
+) -> Workbench:
+    return Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("promotion") / project.name)))
 
 
 @pytest.fixture(scope="module")
-def runs(laboratory: Laboratory) -> dict[str, str]:
+def runs(workbench: Workbench) -> dict[str, str]:
     """The ids of three runs: one that was made again, one that was not, and one from another seed."""
     ids = {}
     for name, options in {"proved": (), "unproved": (), "other": ("--set", "seed=7")}.items():
         env = {"PYTHONHASHSEED": "0"}
         if name == "other":  # it says from the start that it repeats one which it does not
             env["MLFLOW_RUN_CONTEXT"] = json.dumps({"reproduces": ids["unproved"]})
-        done = laboratory.run("repro", "train", "configs/experiment.yaml", "--json", *options, env=env)
+        done = workbench.run("repro", "train", "configs/experiment.yaml", "--json", *options, env=env)
         assert done.returncode == (1 if name == "other" else 0), done.stderr
         ids[name] = json.loads(done.stdout)["run_id"]
-    done = laboratory.run("repro", "reproduce", ids["proved"], "--json", timeout=600)
+    done = workbench.run("repro", "reproduce", ids["proved"], "--json", timeout=600)
     assert json.loads(done.stdout)["verdict"] == "identical", done.stderr
     return ids
 
 
 @pytest.fixture(scope="module")
-def by_hand(laboratory: Laboratory, runs: dict[str, str]) -> dict[str, str | None]:
-    done = laboratory.python(BY_HAND, *runs.values())
+def by_hand(workbench: Workbench, runs: dict[str, str]) -> dict[str, str | None]:
+    done = workbench.python(BY_HAND, *runs.values())
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def promote(laboratory: Laboratory, run_id: str, *options: str) -> CompletedProcess[str]:
-    return laboratory.run("repro", "promote", run_id, "--model", "penguins", "--alias", "champion", *options)
+def promote(workbench: Workbench, run_id: str, *options: str) -> CompletedProcess[str]:
+    return workbench.run("repro", "promote", run_id, "--model", "penguins", "--alias", "champion", *options)
 
 
-def test_a_run_that_nobody_made_again_is_not_promoted(laboratory: Laboratory, runs: dict[str, str]) -> None:
-    done = promote(laboratory, runs["unproved"])
+def test_a_run_that_nobody_made_again_is_not_promoted(workbench: Workbench, runs: dict[str, str]) -> None:
+    done = promote(workbench, runs["unproved"])
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert f"To fix it: repro reproduce {runs['unproved']}" in done.stderr
-    found = laboratory.python(
+    found = workbench.python(
         "import mlflow; print(len(mlflow.search_registered_models(filter_string=\"name='penguins'\")))"
     )
     assert found.stdout.split()[-1] == "0"
 
 
-def test_a_run_that_was_made_again_is_promoted_once(laboratory: Laboratory, runs: dict[str, str]) -> None:
+def test_a_run_that_was_made_again_is_promoted_once(workbench: Workbench, runs: dict[str, str]) -> None:
     for _ in range(2):
-        done = promote(laboratory, runs["proved"][:12], "--json")
+        done = promote(workbench, runs["proved"][:12], "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {
             "model": "penguins",
@@ -111,8 +111,8 @@ def test_a_run_that_was_made_again_is_promoted_once(laboratory: Laboratory, runs
         }
 
 
-def test_a_run_that_is_not_there_cannot_be_told(laboratory: Laboratory, runs: dict[str, str]) -> None:
-    assert promote(laboratory, "f" * 32).returncode == 2
+def test_a_run_that_is_not_there_cannot_be_told(workbench: Workbench, runs: dict[str, str]) -> None:
+    assert promote(workbench, "f" * 32).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -150,23 +150,23 @@ def test_the_gate_leaves_other_aliases_and_proved_models_alone(by_hand, attempt:
 
 
 def test_an_alias_whose_run_was_altered_since_is_named_by_the_audit(
-    laboratory: Laboratory, runs: dict[str, str], by_hand
+    workbench: Workbench, runs: dict[str, str], by_hand
 ) -> None:
-    assert promote(laboratory, runs["proved"]).returncode == 0
-    before = json.loads(laboratory.run("repro", "audit", "--json").stdout)
+    assert promote(workbench, runs["proved"]).returncode == 0
+    before = json.loads(workbench.run("repro", "audit", "--json").stdout)
     assert {(alias["model"], alias["alias"]) for alias in before["aliases"]} == {
         ("by hand", "champion"),
         ("penguins", "champion"),
     }
     assert not any(alias["problems"] for alias in before["aliases"])
-    with closing(sqlite3.connect(laboratory.store)) as database, database:
+    with closing(sqlite3.connect(workbench.store)) as database, database:
         change = "UPDATE tags SET value = ? WHERE key = 'git_branch' AND run_uuid = ?"
         database.execute(change, ("forged", runs["proved"]))
     try:
-        audited = laboratory.run("repro", "audit", "--json")
-        again = promote(laboratory, runs["proved"])
+        audited = workbench.run("repro", "audit", "--json")
+        again = promote(workbench, runs["proved"])
     finally:
-        with closing(sqlite3.connect(laboratory.store)) as database, database:
+        with closing(sqlite3.connect(workbench.store)) as database, database:
             database.execute(change, ("main", runs["proved"]))
     assert audited.returncode == 1
     problems = [alias["problems"] for alias in json.loads(audited.stdout)["aliases"]]
@@ -176,8 +176,8 @@ def test_an_alias_whose_run_was_altered_since_is_named_by_the_audit(
     assert "git_branch: 'forged' instead of 'main'" in again.stderr
 
 
-def registered(laboratory: Laboratory) -> tuple[list, list]:
-    with closing(sqlite3.connect(laboratory.store)) as database:
+def registered(workbench: Workbench) -> tuple[list, list]:
+    with closing(sqlite3.connect(workbench.store)) as database:
         models = database.execute("SELECT name FROM registered_models").fetchall()
         versions = "SELECT name, version FROM model_versions WHERE current_stage != 'Deleted_Internal'"
         return models, database.execute(versions).fetchall()
@@ -185,59 +185,59 @@ def registered(laboratory: Laboratory) -> tuple[list, list]:
 
 @pytest.mark.parametrize("model", ["penguins", "whales"])
 def test_nothing_is_registered_where_the_gate_refuses_the_alias(
-    laboratory: Laboratory, runs: dict[str, str], by_hand, model: str
+    workbench: Workbench, runs: dict[str, str], by_hand, model: str
 ) -> None:
-    before = registered(laboratory)
+    before = registered(workbench)
     # The gate has a stricter policy than whoever promotes.
-    stricter = laboratory.write("stricter.yaml", (laboratory.path / "configs/base.yaml").read_text("utf-8"))
-    laboratory.edit("stricter.yaml", "required_tags:\n", "required_tags:\n    - ticket\n")
+    stricter = workbench.write("stricter.yaml", (workbench.path / "configs/base.yaml").read_text("utf-8"))
+    workbench.edit("stricter.yaml", "required_tags:\n", "required_tags:\n    - ticket\n")
     env = {"REPRODUCIBILITY_POLICY": str(stricter)}
     try:
-        done = laboratory.run("repro", "promote", runs["proved"], "--model", model, "--alias", "champion", env=env)
+        done = workbench.run("repro", "promote", runs["proved"], "--model", model, "--alias", "champion", env=env)
     finally:
         stricter.unlink()
     assert done.returncode == 1, done.stderr
     assert "it has no ticket" in done.stderr
-    assert registered(laboratory) == before
+    assert registered(workbench) == before
 
 
 def test_the_tags_that_the_gate_believes_are_asked_before_anything_is_registered(
-    laboratory: Laboratory, runs: dict[str, str], by_hand
+    workbench: Workbench, runs: dict[str, str], by_hand
 ) -> None:
-    before = registered(laboratory)
+    before = registered(workbench)
     change = "UPDATE tags SET value = ? WHERE key = 'reproduced_verdict' AND run_uuid = ?"
-    with closing(sqlite3.connect(laboratory.store)) as database, database:
+    with closing(sqlite3.connect(workbench.store)) as database, database:
         database.execute(change, ("different", runs["proved"]))
     try:
-        done = promote(laboratory, runs["proved"])
+        done = promote(workbench, runs["proved"])
     finally:
-        with closing(sqlite3.connect(laboratory.store)) as database, database:
+        with closing(sqlite3.connect(workbench.store)) as database, database:
             database.execute(change, ("identical", runs["proved"]))
     assert done.returncode == 1
     assert f"the verdict on its run {runs['proved']} is 'different'" in done.stderr
     assert f"To fix it: make it again: repro reproduce {runs['proved']}" in done.stderr
-    assert registered(laboratory) == before
+    assert registered(workbench) == before
 
 
 @pytest.mark.parametrize("loss", ["record", "files"])
-def test_a_model_that_is_gone_is_named(laboratory: Laboratory, runs: dict[str, str], by_hand, loss: str) -> None:
-    assert promote(laboratory, runs["proved"]).returncode == 0
-    with closing(sqlite3.connect(laboratory.store)) as database:
+def test_a_model_that_is_gone_is_named(workbench: Workbench, runs: dict[str, str], by_hand, loss: str) -> None:
+    assert promote(workbench, runs["proved"]).returncode == 0
+    with closing(sqlite3.connect(workbench.store)) as database:
         query = "SELECT model_id, artifact_location FROM logged_models WHERE source_run_id = ?"
         ((model, place),) = database.execute(query, (runs["proved"],)).fetchall()
     files = Path(place.removeprefix("file://"))
     away = "UPDATE logged_models SET lifecycle_stage = ? WHERE model_id = ?"
-    with closing(sqlite3.connect(laboratory.store)) as database, database:
+    with closing(sqlite3.connect(workbench.store)) as database, database:
         if loss == "record":
             database.execute(away, ("deleted", model))
         else:
             files.rename(files.with_name("away"))
     try:
-        promoted = promote(laboratory, runs["proved"])
-        audited = laboratory.run("repro", "audit", "--json")
-        compared = laboratory.run("repro", "diff", runs["proved"], runs["unproved"])
+        promoted = promote(workbench, runs["proved"])
+        audited = workbench.run("repro", "audit", "--json")
+        compared = workbench.run("repro", "diff", runs["proved"], runs["unproved"])
     finally:
-        with closing(sqlite3.connect(laboratory.store)) as database, database:
+        with closing(sqlite3.connect(workbench.store)) as database, database:
             database.execute(away, ("active", model))
         if loss == "files":
             files.with_name("away").rename(files)

@@ -9,12 +9,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 # Runs of two people whose names try to end the quotes of a search; one has a run inside, one another experiment.
 RECORD = """
 import os
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 values = {"experiment_name": "one", "seed": 1, "data": {"path": "data/penguins.csv"}}
 for who, names in (("Ada O'Brien", ["oldest", "older"]), ('Bo "the%" \\\\ Li', ["bo's"]), ("Ada O'Brien ", ["newest"])):
     os.environ["AUTHOR"] = who
@@ -28,9 +28,9 @@ with tracked_run(values, run_name="repetition"): pass
 """
 ASK = """
 import json, os, sys
-from PACKAGE.reproducibility.recorded_run import find
-from PACKAGE.reproducibility.store import connect
-from PACKAGE.reproducibility.violation import Refused
+from reproducibility.tracking.recorded import find_run
+from reproducibility.tracking.store import connect
+from reproducibility.errors import Refused
 client = connect()
 said = {}
 for name, (author, reference) in json.loads(sys.argv[1]).items():
@@ -47,15 +47,15 @@ TWINS = ["abcd" + "0" * 28, "abcd" + "f" * 28]
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
+) -> Workbench:
     path = Path(shutil.copytree(project, tmp_path_factory.mktemp("references") / project.name))
-    laboratory = Laboratory(run_in, path)
-    laboratory.write("scripts/record.py", RECORD)
-    done = laboratory.run("python", "scripts/record.py")
+    workbench = Workbench(run_in, path)
+    workbench.write("scripts/record.py", RECORD)
+    done = workbench.run("python", "scripts/record.py")
     assert done.returncode == 0, done.stderr
-    with closing(sqlite3.connect(laboratory.store)) as database:
+    with closing(sqlite3.connect(workbench.store)) as database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(runs)")]
         copied = ", ".join("?" if column in ("run_uuid", "name") else column for column in columns)
         listed = ", ".join(columns)
@@ -63,13 +63,13 @@ def laboratory(
             query = f"INSERT INTO runs ({listed}) SELECT {copied} FROM runs WHERE name = 'oldest'"  # noqa: S608
             database.execute(query, (twin, twin))
         database.commit()
-    return laboratory
+    return workbench
 
 
 @pytest.fixture(scope="module")
-def asked(laboratory: Laboratory) -> dict[str, str]:
+def asked(workbench: Workbench) -> dict[str, str]:
     """What each reference found: an id, or why there is none."""
-    ids = {name: run.id for name, run in laboratory.runs().items()}
+    ids = {name: run.id for name, run in workbench.runs().items()}
     references = {
         **{f"{name} by its id": (ADA, run_id) for name, run_id in ids.items()},
         **{f"{name} by twelve": (ADA, run_id[:12]) for name, run_id in ids.items() if run_id not in TWINS},
@@ -84,21 +84,21 @@ def asked(laboratory: Laboratory) -> dict[str, str]:
         "a quote": (ADA, "abcd' OR '1' = '1"),
         "an option": (ADA, "last~-1"),
     }
-    done = laboratory.python(ASK, json.dumps(references))
+    done = workbench.python(ASK, json.dumps(references))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_an_id_and_its_unique_beginning_are_the_run(laboratory: Laboratory, asked: dict[str, str]) -> None:
-    for name, run in laboratory.runs().items():
+def test_an_id_and_its_unique_beginning_are_the_run(workbench: Workbench, asked: dict[str, str]) -> None:
+    for name, run in workbench.runs().items():
         assert asked[f"{name} by its id"] == run.id
         if run.id not in TWINS:
             assert asked[f"{name} by twelve"] == run.id
     assert asked["one twin"] == TWINS[1]
 
 
-def test_last_is_the_newest_run_of_whoever_asks_in_any_experiment(laboratory: Laboratory, asked: dict) -> None:
-    runs = laboratory.runs()
+def test_last_is_the_newest_run_of_whoever_asks_in_any_experiment(workbench: Workbench, asked: dict) -> None:
+    runs = workbench.runs()
     assert asked["Ada's last"] == asked["Ada's last~0"] == runs["newest"].id
     assert asked["Ada's last~1"] == runs["older"].id
     assert asked["Ada's last~2"] == runs["oldest"].id
@@ -117,14 +117,14 @@ def test_what_is_no_run_is_said_so(asked: dict[str, str], name: str) -> None:
     assert "has no run " in asked[name] or "has 0 runs of Nobody" in asked[name] or "has 3 runs of Ada" in asked[name]
 
 
-def test_the_commands_take_every_name_of_a_run(laboratory: Laboratory) -> None:
-    runs = laboratory.runs()
-    validated = laboratory.run("repro", "validate", "last~1", "--json", env={"AUTHOR": ADA})
+def test_the_commands_take_every_name_of_a_run(workbench: Workbench) -> None:
+    runs = workbench.runs()
+    validated = workbench.run("repro", "validate", "last~1", "--json", env={"AUTHOR": ADA})
     assert json.loads(validated.stdout)["run_id"] == runs["older"].id, validated.stderr
-    compared = laboratory.run("repro", "diff", runs["oldest"].id[:12], "last", "--json", env={"AUTHOR": ADA})
+    compared = workbench.run("repro", "diff", runs["oldest"].id[:12], "last", "--json", env={"AUTHOR": ADA})
     answer = json.loads(compared.stdout)
     assert (answer["a"]["run_id"], answer["b"]["run_id"]) == (runs["oldest"].id, runs["newest"].id)
-    refused = laboratory.run("repro", "diff", "last", "abcd", env={"AUTHOR": ADA})
+    refused = workbench.run("repro", "diff", "last", "abcd", env={"AUTHOR": ADA})
     assert refused.returncode == 2
     assert len(refused.stderr.strip().splitlines()) == 1
     assert TWINS[0] in refused.stderr

@@ -10,7 +10,7 @@ from shutil import rmtree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import INSIDE, Laboratory
+from workbench import INSIDE, Workbench
 
 NOBODY = dict.fromkeys(("AUTHOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME"))
 EXPERIMENT = ("--config", "configs/experiment.yaml")
@@ -20,7 +20,7 @@ SCRIPT = f"""
 import atexit, json, os, sys
 import click
 from PACKAGE.config import ExperimentConfig
-from PACKAGE.reproducibility import experiment_command, tracked_run
+from reproducibility import experiment_command, tracked_run
 
 atexit.register(lambda: print("mlflow was imported" if "mlflow" in sys.modules else "mlflow was not imported"))
 
@@ -42,16 +42,16 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def laboratory(run_in: Callable[..., CompletedProcess[str]], fresh_project: Path) -> Laboratory:
+def workbench(run_in: Callable[..., CompletedProcess[str]], fresh_project: Path) -> Workbench:
     """A project whose script, committed, tries to start a run."""
-    laboratory = Laboratory(run_in, fresh_project)
-    laboratory.write("scripts/attempt.py", SCRIPT)
-    laboratory.commit()
-    return laboratory
+    workbench = Workbench(run_in, fresh_project)
+    workbench.write("scripts/attempt.py", SCRIPT)
+    workbench.commit()
+    return workbench
 
 
 @pytest.fixture
-def refused(laboratory: Laboratory) -> Refused:
+def refused(workbench: Workbench) -> Refused:
     """`refused(env=…)`: tries to start a run, sees that nothing was created or computed, returns the one message."""
 
     def refuse(
@@ -60,13 +60,13 @@ def refused(laboratory: Laboratory) -> Refused:
         env = dict(env or {}) | ({} if values is None else {"CONFIG": repr(values)})
         env |= {} if tags is None else {"TAGS": json.dumps(tags)}
         command = () if values is not None else (EXPERIMENT[0], EXPERIMENT[1], *arguments)
-        before = everything_in(laboratory.path)
-        done = laboratory.run("python", "scripts/attempt.py", *command, env=env)
+        before = everything_in(workbench.path)
+        done = workbench.run("python", "scripts/attempt.py", *command, env=env)
         assert done.returncode == 2, done.stdout + done.stderr
         assert INSIDE not in done.stdout
         assert "Traceback" not in done.stderr
         assert "mlflow was not imported" in done.stdout
-        assert everything_in(laboratory.path) == before
+        assert everything_in(workbench.path) == before
         assert done.stderr.startswith("Error: ")
         assert "To fix it: " in done.stderr
         return done.stderr
@@ -80,45 +80,45 @@ def everything_in(folder: Path) -> set[Path]:
     return {path for path in files if not {".git", ".cache", "__pycache__"} & set(path.parts)}
 
 
-def set_policy(laboratory: Laboratory, before: str, after: str) -> None:
-    laboratory.edit("configs/base.yaml", before, after)
-    laboratory.commit()
+def set_policy(workbench: Workbench, before: str, after: str) -> None:
+    workbench.edit("configs/base.yaml", before, after)
+    workbench.commit()
 
 
-def test_nothing_speaks_against_a_committed_project_under_the_strictest_policy(laboratory: Laboratory) -> None:
-    set_policy(laboratory, "uncommitted_changes: snapshot", "uncommitted_changes: refuse")
-    set_policy(laboratory, "uncommitted_config: snapshot", "uncommitted_config: refuse")
-    done = laboratory.run("python", "scripts/attempt.py", *EXPERIMENT, "--set", "seed=7", env={"TAGS": '{"note": "x"}'})
+def test_nothing_speaks_against_a_committed_project_under_the_strictest_policy(workbench: Workbench) -> None:
+    set_policy(workbench, "uncommitted_changes: snapshot", "uncommitted_changes: refuse")
+    set_policy(workbench, "uncommitted_config: snapshot", "uncommitted_config: refuse")
+    done = workbench.run("python", "scripts/attempt.py", *EXPERIMENT, "--set", "seed=7", env={"TAGS": '{"note": "x"}'})
     assert done.returncode == 0, done.stderr
-    (run,) = laboratory.runs().values()
+    (run,) = workbench.runs().values()
     assert (run.status, run.params["seed"], run.tags["note"], run.tags["git_dirty"]) == ("FINISHED", "7", "x", "false")
 
 
 # --- the code
 
 
-def test_a_project_without_a_repository_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    rmtree(laboratory.path / ".git")
+def test_a_project_without_a_repository_is_refused(workbench: Workbench, refused: Refused) -> None:
+    rmtree(workbench.path / ".git")
     said = refused(env={"AUTHOR": "Ada"})
     assert "git_commit: " in said
     assert "git init" in said
 
 
-def test_a_machine_without_git_is_refused(laboratory: Laboratory, refused: Refused, python: Path) -> None:
+def test_a_machine_without_git_is_refused(workbench: Workbench, refused: Refused, python: Path) -> None:
     assert "install git" in refused(env={"PATH": str(python.parent), "AUTHOR": "Ada"})
 
 
-def test_a_repository_without_a_commit_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    rmtree(laboratory.path / ".git")
-    laboratory.git("init", "--quiet")
+def test_a_repository_without_a_commit_is_refused(workbench: Workbench, refused: Refused) -> None:
+    rmtree(workbench.path / ".git")
+    workbench.git("init", "--quiet")
     said = refused(env={"AUTHOR": "Ada"})
     assert "has no commit yet" in said
     assert "git commit" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a repository away")
-def test_a_repository_of_another_user_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    for path in (laboratory.path, laboratory.path / ".git"):
+def test_a_repository_of_another_user_is_refused(workbench: Workbench, refused: Refused) -> None:
+    for path in (workbench.path, workbench.path / ".git"):
         os.chown(path, 12345, 12345)
     said = refused(env={"AUTHOR": "Ada"})
     assert "dubious ownership" in said
@@ -126,48 +126,48 @@ def test_a_repository_of_another_user_is_refused(laboratory: Laboratory, refused
 
 
 @pytest.mark.parametrize("change", ["an edit", "a new file"])
-def test_changes_are_refused_where_the_policy_says_so(laboratory: Laboratory, refused: Refused, change: str) -> None:
-    set_policy(laboratory, "uncommitted_changes: snapshot", "uncommitted_changes: refuse")
+def test_changes_are_refused_where_the_policy_says_so(workbench: Workbench, refused: Refused, change: str) -> None:
+    set_policy(workbench, "uncommitted_changes: snapshot", "uncommitted_changes: refuse")
     if change == "an edit":
-        laboratory.edit("pyproject.toml", "[build-system]", "# edited\n[build-system]")
+        workbench.edit("pyproject.toml", "[build-system]", "# edited\n[build-system]")
     else:
-        laboratory.write("notes.txt", "new")
+        workbench.write("notes.txt", "new")
     said = refused()
     assert "uncommitted_changes: the work tree differs from the commit" in said
     assert "commit or stash" in said
 
 
 def test_a_config_that_differs_from_the_commit_is_refused_where_the_policy_says_so(
-    laboratory: Laboratory, refused: Refused
+    workbench: Workbench, refused: Refused
 ) -> None:
-    set_policy(laboratory, "uncommitted_config: snapshot", "uncommitted_config: refuse")
-    laboratory.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 6")
+    set_policy(workbench, "uncommitted_config: snapshot", "uncommitted_config: refuse")
+    workbench.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 6")
     said = refused()
     assert "configs/experiment.yaml differs from the commit" in said
     assert "git add configs/experiment.yaml" in said
 
 
 def test_a_config_without_a_file_is_refused_where_configs_must_be_committed(
-    laboratory: Laboratory, refused: Refused
+    workbench: Workbench, refused: Refused
 ) -> None:
-    set_policy(laboratory, "uncommitted_config: snapshot", "uncommitted_config: refuse")
+    set_policy(workbench, "uncommitted_config: snapshot", "uncommitted_config: refuse")
     assert "the config did not come from a file" in refused(values=VALUES)
 
 
 # --- the data
 
 
-def test_missing_data_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    (laboratory.path / "data/penguins.csv").unlink()
+def test_missing_data_is_refused(workbench: Workbench, refused: Refused) -> None:
+    (workbench.path / "data/penguins.csv").unlink()
     assert "data_version: data/penguins.csv does not exist" in refused()
 
 
-def test_an_empty_data_file_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    laboratory.write("data/penguins.csv", "")
+def test_an_empty_data_file_is_refused(workbench: Workbench, refused: Refused) -> None:
+    workbench.write("data/penguins.csv", "")
     assert "data_version: data/penguins.csv holds no data" in refused()
 
 
-def test_an_empty_data_folder_is_refused(laboratory: Laboratory, refused: Refused, tmp_path: Path) -> None:
+def test_an_empty_data_folder_is_refused(workbench: Workbench, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     assert "no file is in it" in refused(values=VALUES | {"data": {"path": str(tmp_path / "rows")}})
 
@@ -194,9 +194,9 @@ def test_data_that_changes_while_it_is_read_is_refused(refused: Refused, tmp_pat
 # --- the author, the seed
 
 
-def test_a_run_of_nobody_is_refused(laboratory: Laboratory, refused: Refused) -> None:
+def test_a_run_of_nobody_is_refused(workbench: Workbench, refused: Refused) -> None:
     for key in ("user.name", "user.email"):
-        laboratory.git("config", "--unset", key)
+        workbench.git("config", "--unset", key)
     said = refused(env=NOBODY)
     assert "author: nobody is named" in said
     assert "git config user.name" in said
@@ -211,8 +211,8 @@ def test_a_seed_of_null_is_refused(refused: Refused) -> None:
     assert "seed" in refused("--set", "seed=null")
 
 
-def test_a_config_file_without_a_seed_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    laboratory.edit("configs/base.yaml", "\nseed: 42", "")
+def test_a_config_file_without_a_seed_is_refused(workbench: Workbench, refused: Refused) -> None:
+    workbench.edit("configs/base.yaml", "\nseed: 42", "")
     assert "seed: is missing" in refused()
 
 
@@ -235,14 +235,14 @@ def test_a_gathered_tag_cannot_be_emptied_or_set_by_hand(refused: Refused, value
 
 @pytest.mark.parametrize(("tags", "state"), [({}, "missing"), ({"ticket": ""}, "empty"), ({"ticket": " \n"}, "empty")])
 def test_a_tag_that_the_team_requires_is_required(
-    laboratory: Laboratory, refused: Refused, tags: dict[str, str], state: str
+    workbench: Workbench, refused: Refused, tags: dict[str, str], state: str
 ) -> None:
-    set_policy(laboratory, "    - git_commit\n", "    - git_commit\n    - ticket\n")
+    set_policy(workbench, "    - git_commit\n", "    - git_commit\n    - ticket\n")
     assert f"ticket: the required tag is {state}" in refused(tags=tags)
 
 
-def test_a_param_that_the_team_requires_is_required(laboratory: Laboratory, refused: Refused) -> None:
-    set_policy(laboratory, "required_params: [", "required_params: [model.dropout, ")
+def test_a_param_that_the_team_requires_is_required(workbench: Workbench, refused: Refused) -> None:
+    set_policy(workbench, "required_params: [", "required_params: [model.dropout, ")
     assert "model.dropout: the required param is missing" in refused()
 
 
@@ -273,11 +273,11 @@ def test_a_tag_that_is_not_text_is_refused(refused: Refused, value: object) -> N
 
 
 @pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "{1, 2}", "b'x'", "os"])
-def test_a_value_that_no_file_can_keep_is_refused(refused: Refused, laboratory: Laboratory, value: str) -> None:
-    laboratory.edit(
+def test_a_value_that_no_file_can_keep_is_refused(refused: Refused, workbench: Workbench, value: str) -> None:
+    workbench.edit(
         "scripts/attempt.py", 'eval(os.environ["CONFIG"])', f'eval(os.environ["CONFIG"]) | {{"x": {value}}}'
     )
-    laboratory.commit()
+    workbench.commit()
     assert "config: it holds a value that cannot be recorded" in refused(values=VALUES)
 
 
@@ -306,32 +306,32 @@ def test_a_run_without_an_experiment_is_refused(refused: Refused, name: object) 
     ],
 )
 def test_a_policy_that_cannot_be_read_is_refused(
-    laboratory: Laboratory, refused: Refused, before: str, after: str, expected: str
+    workbench: Workbench, refused: Refused, before: str, after: str, expected: str
 ) -> None:
-    laboratory.edit("configs/base.yaml", before, after)
+    workbench.edit("configs/base.yaml", before, after)
     assert expected in refused(values=VALUES)
 
 
-def test_a_policy_that_requires_nothing_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    policy = (laboratory.path / "configs/base.yaml").read_text(encoding="utf-8")
+def test_a_policy_that_requires_nothing_is_refused(workbench: Workbench, refused: Refused) -> None:
+    policy = (workbench.path / "configs/base.yaml").read_text(encoding="utf-8")
     listed = policy[policy.index("  required_tags:") : policy.index("  required_params:")]
-    laboratory.edit("configs/base.yaml", listed, "  required_tags: []\n")
+    workbench.edit("configs/base.yaml", listed, "  required_tags: []\n")
     assert "policy.required_tags" in refused(values=VALUES)
 
 
-def test_a_project_without_a_policy_file_is_refused(laboratory: Laboratory, refused: Refused) -> None:
-    (laboratory.path / "configs/base.yaml").unlink()
+def test_a_project_without_a_policy_file_is_refused(workbench: Workbench, refused: Refused) -> None:
+    (workbench.path / "configs/base.yaml").unlink()
     assert "base.yaml" in refused(values=VALUES)
 
 
 # --- all of it
 
 
-def test_everything_that_speaks_against_a_run_is_said_at_once(laboratory: Laboratory, refused: Refused) -> None:
-    set_policy(laboratory, "    - git_commit\n", "    - git_commit\n    - ticket\n")
-    rmtree(laboratory.path / ".git")
-    (laboratory.path / "data/penguins.csv").unlink()
-    (laboratory.path / "requirements.txt").unlink()
+def test_everything_that_speaks_against_a_run_is_said_at_once(workbench: Workbench, refused: Refused) -> None:
+    set_policy(workbench, "    - git_commit\n", "    - git_commit\n    - ticket\n")
+    rmtree(workbench.path / ".git")
+    (workbench.path / "data/penguins.csv").unlink()
+    (workbench.path / "requirements.txt").unlink()
     said = refused(
         env=NOBODY | {"MLFLOW_RUN_ID": "abc"},
         values=VALUES | {"seed": None, "experiment_name": "", "note": "x" * 6001},

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from laboratory import Laboratory, RecordedRun, store_at
+from workbench import Workbench, RecordedRun, store_at
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to processes")
 
@@ -34,7 +34,7 @@ TINY = '''
 
 import os, random, time
 import mlflow, tinydep
-from PACKAGE.reproducibility import PROJECT_ROOT, Config, Section, experiment_command, tracked_run
+from reproducibility import PROJECT_ROOT, Config, Section, experiment_command, tracked_run
 from PACKAGE.notes import NOTE
 
 
@@ -90,7 +90,7 @@ if __name__ == "__main__":
 # Takes no config at all: what it runs stands in the code.
 FIXED = """
 import os, sys
-from PACKAGE.reproducibility import PROJECT_ROOT, load
+from reproducibility import PROJECT_ROOT, load
 from tiny import Tiny, run_experiment
 
 if len(sys.argv) > 1 and "stubborn" in __file__:
@@ -102,7 +102,7 @@ run_experiment(load(PROJECT_ROOT / "configs" / "tiny.yaml", Tiny, changes))
 LECTURE = """
 import os
 import mlflow
-from PACKAGE.reproducibility import PROJECT_ROOT, load, log_reproducibility_info, validate_required_tags
+from reproducibility import PROJECT_ROOT, load, log_reproducibility_info, validate_required_tags
 from tiny import Tiny, learn
 
 config = load(PROJECT_ROOT / "configs" / "tiny.yaml", Tiny)
@@ -111,13 +111,13 @@ with mlflow.start_run(run_name=os.environ.get("RUN_NAME")) as run:
     learn(config, run)
     validate_required_tags()
 """
-MAIN = "import sys; from PACKAGE.reproducibility.cli import main; main(sys.argv[1:])"
+MAIN = "import sys; from reproducibility.cli import main; main(sys.argv[1:])"
 
 
 RECHECK = """
 import sys
-from PACKAGE.reproducibility.reproduction import recheck
-verdict = recheck(sys.argv[1])
+from reproducibility.reproduce.reproduce import compare_again
+verdict = compare_again(sys.argv[1])
 print(verdict.outcome, verdict.first_difference or "")
 """
 
@@ -137,8 +137,8 @@ class Said:
         return {(finding["kind"], finding["name"]) for finding in found if finding["outcome"] == "different"}
 
 
-class Workbench(Laboratory):
-    """A laboratory in which one version of `tinydep` is installed, beside what the shared environment has."""
+class Workbench(Workbench):
+    """A workbench in which one version of `tinydep` is installed, beside what the shared environment has."""
 
     def __init__(self, run_in: Callable[..., CompletedProcess[str]], path: Path, shelf: Path, store: Path) -> None:
         super().__init__(run_in, path)
@@ -665,7 +665,7 @@ SET_PARAM = "UPDATE params SET value = ? WHERE key = ? AND run_uuid = ?"
 # Many commands in one process: importing MLflow takes longer than what they do.
 IN_ONE_PROCESS = """
 import contextlib, io, json, sys
-from PACKAGE.reproducibility.cli import main
+from reproducibility.cli import main
 said = {}
 for what, options in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stderr(io.StringIO()) as errors:
@@ -908,7 +908,7 @@ def test_a_training_that_is_killed_leaves_no_open_run(bench: Workbench, tmp_path
     with started(bench, run_id, env={"HOLD": str(hold)}) as process:
         await_file(Path(f"{hold}.there"))
         (again,) = (run for run in bench.every_run() if run.tags.get("reproduces") == run_id)
-        os.kill(int(again.tags["process"].split()[-2]), signal.SIGKILL)
+        os.kill(int(again.tags["reproducibility.process"].split()[-2]), signal.SIGKILL)
         assert process.wait(timeout=60) == 2
         assert "ended KILLED: its process ended before the run did" in process.stderr.read()
     assert bench.by_id(again.id).status == "KILLED"

@@ -8,7 +8,7 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory, RecordedRun, store_at
+from workbench import Workbench, RecordedRun, store_at
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could catch")
 
@@ -17,7 +17,7 @@ SCENES = '''
 """Plays the scenes named."""
 import json, os, random, signal, sys, threading
 import mlflow, numpy
-from PACKAGE.reproducibility import PROJECT_ROOT, Refused, Violation, tracked_run
+from reproducibility import PROJECT_ROOT, Refused, Violation, tracked_run
 
 client = lambda: mlflow.MlflowClient()
 VALUES = {"experiment_name": "scenes", "seed": 1, "data": {"path": "data/penguins.csv"}}
@@ -107,27 +107,27 @@ FAILED = {
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
+) -> Workbench:
     """One copy of the project, with the scenes in a script of its own, for every test here."""
-    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("life") / project.name)))
-    laboratory.write("scripts/scenes.py", SCENES)
-    laboratory.write("scripts/play.py", "from scenes import *\n" + IN_ONE_PROCESS)
-    laboratory.commit()
-    return laboratory
+    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("life") / project.name)))
+    workbench.write("scripts/scenes.py", SCENES)
+    workbench.write("scripts/play.py", "from scenes import *\n" + IN_ONE_PROCESS)
+    workbench.commit()
+    return workbench
 
 
 @pytest.fixture(scope="module")
-def played(laboratory: Laboratory) -> CompletedProcess[str]:
-    done = laboratory.run("python", "scripts/play.py", timeout=600)
+def played(workbench: Workbench) -> CompletedProcess[str]:
+    done = workbench.run("python", "scripts/play.py", timeout=600)
     assert done.returncode == 0, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
-def runs(laboratory: Laboratory, played: CompletedProcess[str]) -> dict[str, RecordedRun]:
-    return laboratory.runs()
+def runs(workbench: Workbench, played: CompletedProcess[str]) -> dict[str, RecordedRun]:
+    return workbench.runs()
 
 
 @pytest.fixture(scope="module")
@@ -242,12 +242,12 @@ with tracked_run(VALUES, run_name=name) as run: globals()[name](run)
         pytest.param("loses_its_terminal", 129, marks=POSIX),
     ],
 )
-def test_the_exit_status_tells_how_the_run_ended(laboratory: Laboratory, scene: str, status: int) -> None:
-    laboratory.write("scripts/alone.py", "from scenes import *\n" + ALONE)
-    store = laboratory.path.parent / f"{scene}.db"
-    done = laboratory.run("python", "scripts/alone.py", scene, env=store_at(store))
+def test_the_exit_status_tells_how_the_run_ended(workbench: Workbench, scene: str, status: int) -> None:
+    workbench.write("scripts/alone.py", "from scenes import *\n" + ALONE)
+    store = workbench.path.parent / f"{scene}.db"
+    done = workbench.run("python", "scripts/alone.py", scene, env=store_at(store))
     assert done.returncode == status, done.stderr
-    (run,) = laboratory.runs(store).values()
+    (run,) = workbench.runs(store).values()
     assert run.status == "FAILED"
     assert run.tags["failure"] in done.stderr
     if scene == "raises_deep_down":
@@ -260,7 +260,7 @@ STRUCK = '''
 """One run, with a signal when a function is entered."""
 import os, signal, sys
 import mlflow
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 
 struck, number = sys.argv[1], getattr(signal, sys.argv[2])
 
@@ -283,64 +283,64 @@ print("and after it")
 )
 @pytest.mark.parametrize(("sent", "exit_status"), [("SIGTERM", 143), ("SIGINT", -2)])
 def test_a_signal_at_any_moment_leaves_no_run_running(
-    laboratory: Laboratory, moment: str, status: str, sent: str, exit_status: int
+    workbench: Workbench, moment: str, status: str, sent: str, exit_status: int
 ) -> None:
-    laboratory.write("scripts/struck.py", STRUCK)
-    store = laboratory.path.parent / f"{moment}_{sent}.db"
-    done = laboratory.run("python", "scripts/struck.py", moment, sent, env=store_at(store))
+    workbench.write("scripts/struck.py", STRUCK)
+    store = workbench.path.parent / f"{moment}_{sent}.db"
+    done = workbench.run("python", "scripts/struck.py", moment, sent, env=store_at(store))
     assert done.returncode == exit_status, done.stderr
     assert "and after it" not in done.stdout
-    (run,) = laboratory.runs(store).values()
+    (run,) = workbench.runs(store).values()
     assert run.status == status
     assert (moment in ("create_run", "log_artifacts")) == ("the experiment is running" not in done.stdout)
 
 
 @POSIX
-def test_ctrl_c_stays_ignored_where_the_process_ignores_it(laboratory: Laboratory) -> None:
-    laboratory.write(
+def test_ctrl_c_stays_ignored_where_the_process_ignores_it(workbench: Workbench) -> None:
+    workbench.write(
         "scripts/deaf.py", STRUCK.replace("def strike", "signal.signal(number, signal.SIG_IGN)\n\ndef strike")
     )
-    store = laboratory.path.parent / "ignored.db"
-    done = laboratory.run("python", "scripts/deaf.py", "log_artifacts", "SIGINT", env=store_at(store))
+    store = workbench.path.parent / "ignored.db"
+    done = workbench.run("python", "scripts/deaf.py", "log_artifacts", "SIGINT", env=store_at(store))
     assert done.returncode == 0, done.stderr
-    assert [run.status for run in laboratory.runs(store).values()] == ["FINISHED"]
+    assert [run.status for run in workbench.runs(store).values()] == ["FINISHED"]
 
 
 # --- the experiments as they come
 
 
 @pytest.fixture(scope="module")
-def sample(laboratory: Laboratory) -> RecordedRun:
+def sample(workbench: Workbench) -> RecordedRun:
     """The run of the sample experiment, trained by its command on a store of its own."""
-    laboratory.commit()
-    done = laboratory.run(
+    workbench.commit()
+    done = workbench.run(
         "python",
         "scripts/train.py",
         "--config",
         "configs/experiment.yaml",
-        env=store_at(laboratory.path.parent / "sample.db"),
+        env=store_at(workbench.path.parent / "sample.db"),
     )
     assert done.returncode == 0, done.stderr
-    (run,) = laboratory.runs(laboratory.path.parent / "sample.db").values()
+    (run,) = workbench.runs(workbench.path.parent / "sample.db").values()
     return run
 
 
-def test_the_sample_run_carries_exactly_these_tags(laboratory: Laboratory, sample: RecordedRun) -> None:
+def test_the_sample_run_carries_exactly_these_tags(workbench: Workbench, sample: RecordedRun) -> None:
     assert sample.status == "FINISHED"
     ours = {key: value for key, value in sample.tags.items() if not key.startswith("mlflow.")}
     digests = {key: ours.pop(key) for key in list(ours) if key.endswith("_digest") or key == "data_version"}
-    who = f"{laboratory.git('config', 'user.name')} <{laboratory.git('config', 'user.email')}>"
+    who = f"{workbench.git('config', 'user.name')} <{workbench.git('config', 'user.email')}>"
     assert ours == {
-        "git_commit": laboratory.git("rev-parse", "HEAD"),
-        "git_branch": laboratory.git("branch", "--show-current"),
+        "git_commit": workbench.git("rev-parse", "HEAD"),
+        "git_branch": workbench.git("branch", "--show-current"),
         "git_remote": "none",
         "git_dirty": "false",
         "author": who,
         "image": "none",
-        "process": ours["process"],
-        "completion_word": ours["completion_word"],
+        "reproducibility.process": ours["reproducibility.process"],
+        "reproducibility.token": ours["reproducibility.token"],
     }
-    expected = {"data_version", "config_digest", "lock_digest", "manifest_digest", "completion_digest"}
+    expected = {"data_version", "config_digest", "lock_digest", "manifest_digest", "reproducibility.token_digest"}
     assert set(digests) == expected
     assert all(value.startswith("blake3:") and len(value) == 71 for value in digests.values())
     assert sample.tags["mlflow.source.git.commit"] == ours["git_commit"]
@@ -356,27 +356,27 @@ def test_the_sample_run_carries_exactly_these_params(sample: RecordedRun) -> Non
     assert sample.params["seed"] == "42"
 
 
-def test_the_sample_run_carries_exactly_this_evidence(laboratory: Laboratory, sample: RecordedRun) -> None:
+def test_the_sample_run_carries_exactly_this_evidence(workbench: Workbench, sample: RecordedRun) -> None:
     assert {path.name for path in sample.evidence.iterdir()} == {"manifest.json", "config.yaml", "requirements.txt"}
-    assert (sample.evidence / "requirements.txt").read_bytes() == (laboratory.path / "requirements.txt").read_bytes()
+    assert (sample.evidence / "requirements.txt").read_bytes() == (workbench.path / "requirements.txt").read_bytes()
     manifest = json.loads((sample.evidence / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["params"] == sample.params
     assert manifest["tags"].items() <= sample.tags.items()
     assert manifest["entry_point"] == "scripts/train.py"
 
 
-def test_a_copy_of_the_standard_experiment_runs(laboratory: Laboratory, sample: RecordedRun) -> None:
-    template = (laboratory.path / "templates/experiment.py").read_text(encoding="utf-8")
-    laboratory.write("scripts/baseline.py", template)
-    done = laboratory.run(
+def test_a_copy_of_the_standard_experiment_runs(workbench: Workbench, sample: RecordedRun) -> None:
+    template = (workbench.path / "templates/experiment.py").read_text(encoding="utf-8")
+    workbench.write("scripts/baseline.py", template)
+    done = workbench.run(
         "python",
         "scripts/baseline.py",
         "--config",
         "configs/experiment.yaml",
-        env=store_at(laboratory.path.parent / "baseline.db"),
+        env=store_at(workbench.path.parent / "baseline.db"),
     )
     assert done.returncode == 0, done.stderr
-    (run,) = laboratory.runs(laboratory.path.parent / "baseline.db").values()
+    (run,) = workbench.runs(workbench.path.parent / "baseline.db").values()
     assert run.status == "FINISHED"
     assert run.tags["git_dirty"] == "true"  # the copy is not committed
     assert b"scripts/baseline.py" in (run.evidence / "uncommitted.patch").read_bytes()
@@ -388,7 +388,7 @@ LECTURE = """
 import sys
 import mlflow
 from PACKAGE.config import ExperimentConfig
-from PACKAGE.reproducibility import PROJECT_ROOT, load, log_reproducibility_info, tracking_uri, validate_required_tags
+from reproducibility import PROJECT_ROOT, load, log_reproducibility_info, tracking_uri, validate_required_tags
 
 with_config = load(PROJECT_ROOT / "configs" / "experiment.yaml", ExperimentConfig)
 mlflow.set_tracking_uri(tracking_uri())
@@ -421,15 +421,15 @@ for outside in (log_reproducibility_info, validate_required_tags):
 
 
 @pytest.fixture(scope="module")
-def lecture(laboratory: Laboratory) -> CompletedProcess[str]:
-    laboratory.write("scripts/lecture.py", LECTURE)
-    done = laboratory.run("python", "scripts/lecture.py", env=store_at(laboratory.path.parent / "lecture.db"))
+def lecture(workbench: Workbench) -> CompletedProcess[str]:
+    workbench.write("scripts/lecture.py", LECTURE)
+    done = workbench.run("python", "scripts/lecture.py", env=store_at(workbench.path.parent / "lecture.db"))
     assert done.returncode == 0, done.stderr
     return done
 
 
-def test_the_lectures_shape_records_the_same_run(laboratory: Laboratory, lecture, sample: RecordedRun) -> None:
-    runs = laboratory.runs(laboratory.path.parent / "lecture.db")
+def test_the_lectures_shape_records_the_same_run(workbench: Workbench, lecture, sample: RecordedRun) -> None:
+    runs = workbench.runs(workbench.path.parent / "lecture.db")
     assert {name for name, run in runs.items() if run.status == "FINISHED"} == {"base", "file", "values"}
     assert runs["file"].params == sample.params
     # Who has a run of their own ends it themselves.
@@ -440,8 +440,8 @@ def test_the_lectures_shape_records_the_same_run(laboratory: Laboratory, lecture
     assert {path.name for path in runs["base"].evidence.iterdir()} >= {"manifest.json", "config.yaml"}
 
 
-def test_the_lectures_shape_fails_what_lacks_something(laboratory: Laboratory, lecture) -> None:
-    runs = laboratory.runs(laboratory.path.parent / "lecture.db")
+def test_the_lectures_shape_fails_what_lacks_something(workbench: Workbench, lecture) -> None:
+    runs = workbench.runs(workbench.path.parent / "lecture.db")
     assert {name for name, run in runs.items() if run.status == "FAILED"} == {"no seed", "spoiled", "not logged"}
     assert "no seed Refused seed: no seed is set" in lecture.stdout
     assert "spoiled MlflowException reproducibility gate: author of run" in lecture.stdout

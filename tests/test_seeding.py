@@ -6,12 +6,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 # Draws from each source after seeding; numpy is imported afterwards, and `hash` is asked in a child.
 DRAW = """
 import json, random, subprocess, sys
-from PACKAGE.reproducibility.seeding import plan
+from reproducibility.provenance.seeding import plan
 seeding = plan(int(sys.argv[1]))
 seeding.apply()
 import numpy
@@ -24,10 +24,10 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def drawn(run_in: Callable[..., CompletedProcess[str]], project: Path) -> Callable[[int], dict]:
-    laboratory = Laboratory(run_in, project)
+    workbench = Workbench(run_in, project)
 
     def draw(seed: int) -> dict:
-        done = laboratory.python(DRAW, str(seed), env={"PYTHONHASHSEED": None})
+        done = workbench.python(DRAW, str(seed), env={"PYTHONHASHSEED": None})
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

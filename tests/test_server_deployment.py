@@ -27,7 +27,7 @@ from uuid import uuid4
 import pytest
 import stand_in
 import yaml
-from laboratory import Laboratory
+from workbench import Workbench
 
 # Bringing it up takes longest: one worker does it, for all tests here.
 # One after the other: what one test does to the engine, another would meet.
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
     body: str
 
 
-class Deployment(Laboratory):
+class Deployment(Workbench):
     """A project whose server runs, or did; what is started in it finds the engine and knows no login."""
 
     def __init__(
@@ -408,7 +408,7 @@ def test_the_store_refuses_a_wrong_secret_and_the_database_a_wrong_password(depl
 FILES = """
 import os, sys
 import mlflow
-from penguin_classifier.reproducibility.relay import Relay
+from reproducibility.gate.s3 import Relay
 store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
 for name in sys.argv[1:]:
     store.client.put_object(Bucket=store.bucket, Key=name, Body=b"new")
@@ -496,7 +496,7 @@ def test_an_env_is_read_as_compose_reads_it(fresh_project: Path, run_in, address
     admin = "SERVER_ALLOWED_HOSTS=x\nSERVER_ADMIN_USERNAME=it's # me\nSERVER_ADMIN_PASSWORD=c\n"
     (fresh_project / ".env").write_text(f"SERVER_PORT=5001\nSERVER_ADDRESS={address}\n{admin}{secrets}", "utf-8")
     package = next(fresh_project.glob("src/*/reproducibility")).parent.name
-    code = f"from {package}.reproducibility.server_settings import read; print(read().url, read().admin)"
+    code = f"from reproducibility.container.stack import read; print(read().url, read().admin)"
     assert run_in(fresh_project, "python", "-c", code).stdout == f"http://{host}:5001 it's\n"
 
 

@@ -10,11 +10,11 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from laboratory import Laboratory
+from workbench import Workbench
 
 # One dirty run, so that it has a patch; and one that failed.
 RECORD = """
-from PACKAGE.reproducibility import tracked_run
+from reproducibility import tracked_run
 values = {"experiment_name": "validated", "seed": 1, "data": {"path": "data/penguins.csv"}}
 with tracked_run(values, run_name="good") as run:
     import mlflow
@@ -28,7 +28,7 @@ except ValueError: pass
 # The command itself, once for each id, in one process: importing MLflow takes longer than validating.
 VALIDATE = """
 import contextlib, io, json, sys
-from PACKAGE.reproducibility.cli import main
+from reproducibility.cli import main
 said = {}
 for name, run_id in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -125,17 +125,17 @@ ALTERED = {
 
 
 @pytest.fixture(scope="module")
-def laboratory(
+def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Laboratory:
+) -> Workbench:
     """A project with a good run and a failed one, and a copy of the good one for each alteration."""
-    laboratory = Laboratory(run_in, Path(copytree(project, tmp_path_factory.mktemp("validate") / project.name)))
-    laboratory.write("notes.txt", "notes on the side\n")
-    laboratory.write("scripts/record.py", RECORD)
-    done = laboratory.run("python", "scripts/record.py")
+    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("validate") / project.name)))
+    workbench.write("notes.txt", "notes on the side\n")
+    workbench.write("scripts/record.py", RECORD)
+    done = workbench.run("python", "scripts/record.py")
     assert done.returncode == 0, done.stderr
-    good = laboratory.runs()["good"]
-    with closing(sqlite3.connect(laboratory.store)) as database:
+    good = workbench.runs()["good"]
+    with closing(sqlite3.connect(workbench.store)) as database:
         for number, (name, alteration) in enumerate(ALTERED.items()):
             run_id = f"{number:032x}"
             for table in ("runs", "tags", "params", "latest_metrics"):
@@ -152,14 +152,14 @@ def laboratory(
             shutil.copytree(good.evidence, evidence)
             alteration.apply(database, run_id, evidence)
         database.commit()
-    return laboratory
+    return workbench
 
 
 @pytest.fixture(scope="module")
-def said(laboratory: Laboratory) -> dict[str, tuple[int, dict]]:
+def said(workbench: Workbench) -> dict[str, tuple[int, dict]]:
     """What `repro validate --json` said about each: {name: (exit status, answer)}."""
-    ids = {name: run.id for name, run in laboratory.runs().items()}
-    done = laboratory.python(VALIDATE, json.dumps(ids))
+    ids = {name: run.id for name, run in workbench.runs().items()}
+    done = workbench.python(VALIDATE, json.dumps(ids))
     assert done.returncode == 0, done.stderr
     return {
         name: (status, json.loads(text)) for name, (status, text) in json.loads(done.stdout.splitlines()[-1]).items()
@@ -191,37 +191,37 @@ def test_a_failed_run_does_not_hold_and_says_why(said: dict[str, tuple[int, dict
 @pytest.mark.parametrize(
     ("name", "status", "verdict"), [("good", 0, "can be made again"), ("a tag edited", 1, "git_commit")]
 )
-def test_the_table_says_what_the_json_says(laboratory: Laboratory, said, name: str, status: int, verdict: str) -> None:
-    done = laboratory.run("repro", "validate", laboratory.runs()[name].id, env={"COLUMNS": "300"})
+def test_the_table_says_what_the_json_says(workbench: Workbench, said, name: str, status: int, verdict: str) -> None:
+    done = workbench.run("repro", "validate", workbench.runs()[name].id, env={"COLUMNS": "300"})
     assert done.returncode == status, done.stderr
     assert verdict in done.stdout
     assert [check["name"] for check in said[name][1]["checks"] if check["name"] not in done.stdout] == []
 
 
 @pytest.mark.parametrize("run_id", ["e" * 32, "../../etc/passé", ""])
-def test_a_run_that_is_not_there_cannot_be_told(laboratory: Laboratory, run_id: str) -> None:
-    done = laboratory.run("repro", "validate", run_id)
+def test_a_run_that_is_not_there_cannot_be_told(workbench: Workbench, run_id: str) -> None:
+    done = workbench.run("repro", "validate", run_id)
     assert done.returncode == 2
     assert f"has no run {run_id[:80]!r}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_store_that_is_away_tells_nothing(laboratory: Laboratory) -> None:
+def test_a_store_that_is_away_tells_nothing(workbench: Workbench) -> None:
     uri = "http://ada:secret@127.0.0.1:9"
-    done = laboratory.run("repro", "validate", "0" * 32, env={"MLFLOW_TRACKING_URI": uri})
+    done = workbench.run("repro", "validate", "0" * 32, env={"MLFLOW_TRACKING_URI": uri})
     assert done.returncode == 2
     assert "http://127.0.0.1:9 cannot be used" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_code_that_is_no_file_of_the_project_is_warned_of_and_does_not_hold(laboratory: Laboratory) -> None:
-    done = laboratory.python(
-        "from PACKAGE.reproducibility import tracked_run\n"
+def test_code_that_is_no_file_of_the_project_is_warned_of_and_does_not_hold(workbench: Workbench) -> None:
+    done = workbench.python(
+        "from reproducibility import tracked_run\n"
         "with tracked_run({'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}}) as run: pass\n"
         "print(run.info.run_id)"
     )
     assert "its code is in no commit" in done.stderr
-    validated = laboratory.run("repro", "validate", done.stdout.split()[-1])
+    validated = workbench.run("repro", "validate", done.stdout.split()[-1])
     assert validated.returncode == 1
     assert "started from no file of the project" in validated.stdout

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from github import GitHub
-from laboratory import Laboratory, store_at
+from workbench import Workbench, store_at
 
 TITLES = {
     "parameters": "MLflow logging for all parameters",
@@ -38,15 +38,15 @@ EXPERIMENT = ("--job", "experiment")
 
 
 @pytest.fixture
-def proposal(fresh_project: Path, run_in: Callable[..., CompletedProcess[str]]) -> Laboratory:
+def proposal(fresh_project: Path, run_in: Callable[..., CompletedProcess[str]]) -> Workbench:
     """A project with a small experiment on main, and on a branch a commit that somebody proposes."""
-    laboratory = Laboratory(run_in, fresh_project)
-    laboratory.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 5")
-    laboratory.commit()
-    laboratory.git("switch", "--quiet", "--create", "feature")
-    laboratory.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 4")
-    laboratory.commit()
-    return laboratory
+    workbench = Workbench(run_in, fresh_project)
+    workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 5")
+    workbench.commit()
+    workbench.git("switch", "--quiet", "--create", "feature")
+    workbench.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 4")
+    workbench.commit()
+    return workbench
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def github(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, clean_env: 
 
 @pytest.mark.xdist_group("containers")
 @pytest.mark.usefixtures("engine_program")
-def test_a_fork_is_proved_in_every_job_that_needs_no_login(proposal: Laboratory, github: GitHub) -> None:
+def test_a_fork_is_proved_in_every_job_that_needs_no_login(proposal: Workbench, github: GitHub) -> None:
     version = "3.12" if shutil.which("python3.12") else "3.11"
     done = github.pull_request(
         proposal,
@@ -83,7 +83,7 @@ def test_a_fork_is_proved_in_every_job_that_needs_no_login(proposal: Laboratory,
 
 @workflow
 @pytest.mark.parametrize("item", BREAKING)
-def test_a_broken_item_ends_red_and_the_summary_names_it(item: str, proposal: Laboratory, github: GitHub) -> None:
+def test_a_broken_item_ends_red_and_the_summary_names_it(item: str, proposal: Workbench, github: GitHub) -> None:
     (file, before, after), others = BREAKING[item]
     proposal.edit(file.replace("PACKAGE", proposal.package), before, after)
     proposal.commit()
@@ -94,7 +94,7 @@ def test_a_broken_item_ends_red_and_the_summary_names_it(item: str, proposal: La
 
 
 @workflow
-def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Laboratory, github: GitHub) -> None:
+def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Workbench, github: GitHub) -> None:
     proposal.edit("configs/base.yaml", "path: data/penguins.csv", "path: data/gone.csv")
     proposal.commit()
     done = github.pull_request(proposal, *EXPERIMENT)
@@ -105,7 +105,7 @@ def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Labo
 
 
 @workflow
-def test_a_shallow_clone_is_told_how_to_be_deep(proposal: Laboratory, github: GitHub) -> None:
+def test_a_shallow_clone_is_told_how_to_be_deep(proposal: Workbench, github: GitHub) -> None:
     proposal.edit(".github/workflows/ml-validation.yml", "          fetch-depth: 0\n", "")
     proposal.commit()
     done = github.pull_request(proposal, *EXPERIMENT)
@@ -116,7 +116,7 @@ def test_a_shallow_clone_is_told_how_to_be_deep(proposal: Laboratory, github: Gi
 
 @workflow
 def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
-    proposal: Laboratory, github: GitHub, tmp_path: Path
+    proposal: Workbench, github: GitHub, tmp_path: Path
 ) -> None:
     central = tmp_path / "central" / "mlflow.db"
     where = store_at(central)
@@ -143,15 +143,15 @@ def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
 
 
 def test_a_training_hands_its_run_on_to_later_steps(fresh_project: Path, run_in, tmp_path: Path) -> None:
-    laboratory, output = Laboratory(run_in, fresh_project), tmp_path / "output"
+    workbench, output = Workbench(run_in, fresh_project), tmp_path / "output"
     output.write_text("before=1\n", "utf-8")
     small = ["repro", "train", "configs/experiment.yaml", "--set", "model.n_estimators=5"]
-    done = laboratory.run(*small, env={"GITHUB_OUTPUT": str(output)})
+    done = workbench.run(*small, env={"GITHUB_OUTPUT": str(output)})
     assert done.returncode == 0, done.stderr
-    (run,) = laboratory.every_run()
+    (run,) = workbench.every_run()
     assert output.read_text("utf-8") == f"before=1\nrun_id={run.id}\n"
 
-    lost = laboratory.run(*small, env={"GITHUB_OUTPUT": str(tmp_path)})
+    lost = workbench.run(*small, env={"GITHUB_OUTPUT": str(tmp_path)})
     assert lost.returncode == 2
     assert "GITHUB_OUTPUT" in lost.stderr and "Traceback" not in lost.stderr
 
@@ -159,25 +159,25 @@ def test_a_training_hands_its_run_on_to_later_steps(fresh_project: Path, run_in,
 def test_hooks_of_pre_commit_ask_lint_before_a_commit_and_fetch_nothing(
     fresh_project: Path, run_in, tmp_path: Path
 ) -> None:
-    laboratory = Laboratory(run_in, fresh_project)
+    workbench = Workbench(run_in, fresh_project)
     # No network: what would be cloned or installed could not be.
     offline = {"PYTHONPATH": None, "PRE_COMMIT_HOME": str(tmp_path / "hooks"), "ALL_PROXY": "http://127.0.0.1:9"}
     offline |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "UV_OFFLINE": "1"}
-    installed = laboratory.run("pre-commit", "install", env=offline)
+    installed = workbench.run("pre-commit", "install", env=offline)
     assert installed.returncode == 0, installed.stdout + installed.stderr
-    laboratory.write("src/PACKAGE/fine.py".replace("PACKAGE", laboratory.package), '"""Fine."""\n')
-    laboratory.git("add", "--all")
-    taken = laboratory.run("git", "commit", "--message=Fine", env=offline)
+    workbench.write("src/PACKAGE/fine.py".replace("PACKAGE", workbench.package), '"""Fine."""\n')
+    workbench.git("add", "--all")
+    taken = workbench.run("git", "commit", "--message=Fine", env=offline)
     assert taken.returncode == 0, taken.stdout + taken.stderr
     assert "nox -s lint" in taken.stderr and "Passed" in taken.stderr
 
-    laboratory.write("src/PACKAGE/untidy.py".replace("PACKAGE", laboratory.package), "import os\n")
-    laboratory.git("add", "--all")
-    kept_out = laboratory.run("git", "commit", "--message=Untidy", env=offline)
+    workbench.write("src/PACKAGE/untidy.py".replace("PACKAGE", workbench.package), "import os\n")
+    workbench.git("add", "--all")
+    kept_out = workbench.run("git", "commit", "--message=Untidy", env=offline)
     assert kept_out.returncode == 1
     assert "F401" in kept_out.stdout + kept_out.stderr
-    assert laboratory.git("log", "-1", "--format=%s") == "Fine"
+    assert workbench.git("log", "-1", "--format=%s") == "Fine"
     stage = ["pre-commit", "run", "--all-files", "--hook-stage=pre-push"]
-    pushed = laboratory.run(*stage, env=offline | {"SKIP": "tests"})
+    pushed = workbench.run(*stage, env=offline | {"SKIP": "tests"})
     assert re.search(r"nox -s tests\.+Skipped", pushed.stdout), pushed.stdout + pushed.stderr
-    assert (laboratory.path / ".git" / "hooks" / "pre-push").exists()
+    assert (workbench.path / ".git" / "hooks" / "pre-push").exists()

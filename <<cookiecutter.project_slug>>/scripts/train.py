@@ -1,7 +1,7 @@
 """Train one experiment: python scripts/train.py --config configs/experiment.yaml [--set model.max_depth=3]"""
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
-from << cookiecutter.package_name >>.reproducibility import experiment_command
+from reproducibility import experiment_command
 
 
 def run_experiment(config: ExperimentConfig) -> str:

@@ -9,7 +9,7 @@ from sklearn.dummy import DummyClassifier
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
 from << cookiecutter.package_name >>.data import load_split
-from << cookiecutter.package_name >>.reproducibility import experiment_command, tracked_run
+from reproducibility import experiment_command, tracked_run
 
 
 def train_and_evaluate(config: ExperimentConfig) -> None:

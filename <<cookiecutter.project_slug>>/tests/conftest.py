@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
-from << cookiecutter.package_name >>.reproducibility import PROJECT_ROOT, load
+from reproducibility import PROJECT_ROOT, load
 
 EXPERIMENT = PROJECT_ROOT / "configs" / "experiment.yaml"
 

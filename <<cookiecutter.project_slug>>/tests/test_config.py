@@ -3,7 +3,7 @@
 import pytest
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
-from << cookiecutter.package_name >>.reproducibility import PROJECT_ROOT, Refused, load
+from reproducibility import PROJECT_ROOT, Refused, load
 
 EXPERIMENT = PROJECT_ROOT / "configs" / "experiment.yaml"
 

@@ -4,7 +4,7 @@ import pytest
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
 from << cookiecutter.package_name >>.data import load_split
-from << cookiecutter.package_name >>.reproducibility import Refused
+from reproducibility import Refused
 
 
 def test_every_row_is_on_one_side_of_the_split(config: ExperimentConfig) -> None:

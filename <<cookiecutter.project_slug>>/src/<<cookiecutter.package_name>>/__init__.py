@@ -1,1 +1,1 @@
-"""The project's package: config, data, model and experiment are yours; reproducibility is the machinery."""
+"""The project's package: its config, data, model and experiment."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .reproducibility import Config, Section
+from reproducibility import Config, Section
 
 
 class DataConfig(Section):

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from .config import ExperimentConfig
 from .data import Split, load_split
 from .model import build_model
-from .reproducibility import locked_requirements, tracked_run
+from reproducibility import locked_requirements, tracked_run
 
 
 def run_experiment(config: ExperimentConfig) -> str:

@@ -1,0 +1,61 @@
+"""Reproducibility for every run: `tracked_run` is the easy right way; code with a run of its own has the two others.
+
+What is named here is all that the rest of the project imports. Each name is loaded when it is first used, so that
+`repro --help` does not wait for libraries it has no need of.
+"""
+
+import os
+from importlib import import_module
+
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` takes as long as the rest of `repro --help`
+if TYPE_CHECKING:
+    from .command import experiment_command as experiment_command
+    from .config.loader import Config as Config
+    from .config.loader import Section as Section
+    from .config.loader import load as load
+    from .errors import Refused as Refused
+    from .errors import Violation as Violation
+    from .project import PROJECT_ROOT as PROJECT_ROOT
+    from .project import locked_requirements as locked_requirements
+    from .tracking.run import log_reproducibility_info as log_reproducibility_info
+    from .tracking.run import tracked_run as tracked_run
+    from .tracking.run import validate_required_tags as validate_required_tags
+    from .tracking.store import tracking_uri as tracking_uri
+
+# MLflow reads these when it is imported or asks a server something. What is set in the environment already wins.
+_MLFLOW = {
+    # It reports its use to its makers; a training run talks to the team's server only.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # It prints the run's address, at the price of a request; the command says where the run is.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # It waits four minutes for a server that is away; training must not hang that long.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
+}
+for _name, _value in _MLFLOW.items():
+    os.environ.setdefault(_name, _value)
+
+_MODULE_OF = {
+    "PROJECT_ROOT": "project",
+    "Config": "config.loader",
+    "Refused": "errors",
+    "Section": "config.loader",
+    "Violation": "errors",
+    "experiment_command": "command",
+    "load": "config.loader",
+    "locked_requirements": "project",
+    "log_reproducibility_info": "tracking.run",
+    "tracked_run": "tracking.run",
+    "tracking_uri": "tracking.store",
+    "validate_required_tags": "tracking.run",
+}
+__all__ = list(_MODULE_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)

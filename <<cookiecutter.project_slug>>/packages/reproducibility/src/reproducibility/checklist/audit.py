@@ -1,0 +1,236 @@
+"""The audit of a tracking store: which of its runs could be made again, which could not and why, which died."""
+
+from collections import Counter
+from collections.abc import Iterator, Sized
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..display import counted, emit
+from ..errors import Refused, Unreadable, Violation
+from ..policy import Policy
+from ..project import team_policy
+from ..reproduce.promote import doubts
+from ..rules import CLOSED, is_protected
+from ..secrets import without_credentials
+from ..tags import FAILURE_TAG, PROCESS_TAG
+from ..tracking.process import is_running
+from ..tracking.recorded import find_run, read_run, readable
+from ..tracking.store import connect, reachable
+from ..tracking.validation import judge
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from rich.console import Console
+
+
+Class = Literal["complies", "does not comply", "ended without a result", "running", "died", "cannot be told"]
+_DEATH = "its process ended without a word (killed, or the machine went down); closed by `repro audit --close-dead`"
+_ELSEWHERE = "running, on another machine or from before processes were named"
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One run: what it is worth, and why, in the words of the checks that fail."""
+
+    run_id: str
+    experiment: str
+    author: str
+    status: str
+    verdict: Class
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AuditedAlias:
+    """A protected alias of a registered model: the version that it points to, and why others cannot rely on that."""
+
+    model: str
+    alias: str
+    version: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found out about the runs of a store, newest first, and about the protected aliases of its models.
+
+    It holds if no run and no alias claims more than it is worth. exit_status: 0 if it holds, 1 if not, 2 if nothing
+    speaks against it but that some runs cannot be told.
+    """
+
+    place: str
+    runs: tuple[Audited, ...]
+    aliases: tuple[AuditedAlias, ...]
+
+    @property
+    def holds(self) -> bool:
+        return self.exit_status == 0
+
+    @property
+    def exit_status(self) -> int:
+        verdicts = {run.verdict for run in self.runs}
+        if verdicts & {"does not comply", "died"} or any(alias.problems for alias in self.aliases):
+            return 1
+        return 2 if "cannot be told" in verdicts else 0
+
+
+def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
+    """Look at every run of *experiment*, or of the whole store and its models, against the policy of configs/base.yaml.
+
+    With *close_dead*, runs whose process is gone from this machine end KILLED, with the reason in the tag ``failure``.
+    Raises Refused when there is no such experiment, StoreUnavailable when the store is away.
+    """
+    policy = team_policy()
+    client = connect()
+    runs = list(_runs(client, experiment))
+    audited = tuple(_audited(client, *found, policy, close_dead) for found in counted(runs, "looking at the runs"))
+    aliases = () if experiment else tuple(_aliases(client, policy))
+    return Audit(without_credentials(client.tracking_uri), audited, aliases)
+
+
+def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
+    with reachable(client.tracking_uri):
+        models = list(_pages(client.search_registered_models))
+    for model in models:
+        for alias, version in sorted(model.aliases.items()):
+            if is_protected(alias, policy):
+                found = _of_the_version(client, model.name, str(version))
+                yield AuditedAlias(model.name, alias, str(version), tuple(map(str, found)))
+
+
+def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Violation]:
+    whose = f"version {number} of {model}"
+    with reachable(client.tracking_uri):
+        version = client.get_model_version(model, number)
+        try:
+            run = find_run(client, version.run_id or "none")
+        except Refused:
+            return [Violation(whose, "the run that it is the model of is not there", "promote one that is")]
+        outputs = run.outputs.model_outputs if run.outputs else []
+        try:
+            with readable(client, run, "its model"):
+                places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
+        except Unreadable as unreadable:
+            return [*unreadable.violations]
+        if client.get_model_version_download_uri(model, number) not in places:
+            return [Violation(whose, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
+    try:
+        return doubts(client, run)[0]
+    except Unreadable as unreadable:
+        return [*unreadable.violations]
+
+
+def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
+    """Yield every run, with the name of its experiment."""
+    with reachable(client.tracking_uri):
+        if experiment is None:
+            found = _pages(client.search_experiments)
+        else:
+            one = client.get_experiment_by_name(experiment)
+            found = [one] if one else []
+            if not found:
+                names = ", ".join(sorted(each.name for each in _pages(client.search_experiments))[:10])
+                raise Refused([Violation("experiment", f"there is no {experiment!r}", f"take one of these: {names}")])
+        for each in found:
+            yield from ((each.name, run) for run in _pages(client.search_runs, experiment_ids=[each.experiment_id]))
+
+
+def _pages(search: object, **arguments: object) -> Iterator:
+    token = None
+    while True:
+        found = search(**arguments, page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy, close_dead: bool) -> Audited:
+    tags, status = run.data.tags, run.info.status
+    verdict, problems = _of_the_end(tags, status)
+    if verdict == "died" and close_dead:
+        return _audited(client, experiment, _closed(client, run), policy, False)
+    if verdict == "complies":
+        try:
+            validation = judge(client, read_run(client, run), policy)
+        except Unreadable as unreadable:
+            verdict, problems = "cannot be told", tuple(map(str, unreadable.violations))
+        else:
+            problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
+            verdict = "does not comply" if problems else "complies"
+    return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
+
+
+def _closed(client: "MlflowClient", run: "Run") -> "Run":
+    """End *run*, whose process is gone; return it as it is then, also where it ended by itself meanwhile."""
+    run_id = run.info.run_id
+    with reachable(client.tracking_uri):
+        try:
+            with reachable(client.tracking_uri):
+                client.set_tag(run_id, FAILURE_TAG, _DEATH)
+                client.set_terminated(run_id, "KILLED")
+        except Refused:  # its record is closed
+            pass
+        return client.get_run(run_id)
+
+
+def _of_the_end(tags: dict[str, str], status: str) -> tuple[Class, tuple[str, ...]]:
+    if status == "FINISHED":
+        return "complies", ()
+    if status in CLOSED:
+        return "ended without a result", (tags.get(FAILURE_TAG, f"ended {status}"),)
+    alive = is_running(tags.get(PROCESS_TAG, ""))
+    if alive is False:
+        return "died", ("its process is gone: `repro audit --close-dead` ends it",)
+    return "running", (() if alive else (_ELSEWHERE,))
+
+
+# In the order of urgency; what complies is only counted.
+_SHOWN = ("died", "does not comply", "cannot be told", "running", "ended without a result")
+_OF_MANY = {"complies": "comply", "does not comply": "do not comply"}
+
+
+def show_audit(audit: Audit, as_json: bool) -> None:
+    """Print *audit*: for people a count of each verdict, and every run that does not comply with the reason."""
+    counts = Counter(run.verdict for run in audit.runs)
+    data = asdict(audit) | {"counts": counts, "holds": audit.holds}
+    emit(as_json, lambda: data, lambda console: _draw(console, audit, counts))
+
+
+def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
+    from rich.table import Table
+
+    shown = [run for verdict in _SHOWN for run in audit.runs if run.verdict == verdict]
+    if shown:
+        table = Table("run", "what is wrong")
+        table.columns[0].no_wrap = True
+        for run in shown:
+            style = "red" if run.verdict in ("died", "does not comply") else None
+            whose = f"{run.run_id}\n{run.experiment[:32]}\n{run.author[:32]}".rstrip()
+            table.add_row(_printable(whose), _printable("\n".join([run.verdict, *run.problems])), style=style)
+        console.print(table)
+    if wrong := [alias for alias in audit.aliases if alias.problems]:
+        table = Table("alias", "why nobody can rely on it", style="red")
+        for alias in wrong:
+            whose = f"{alias.alias} of {alias.model}\nversion {alias.version}"
+            table.add_row(_printable(whose), _printable("\n".join(alias.problems)))
+        console.print(table)
+    counted = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_SHOWN) if counts[verdict])
+    console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {counted or 'nothing to look at'}.")
+    if audit.aliases:
+        known = _number(audit.aliases, "protected alias")
+        console.print(f"{known}, of which {len(audit.aliases) - len(wrong)} can be relied on.")
+
+
+def _counted(verdict: str, count: int) -> str:
+    return f"{count} {_OF_MANY.get(verdict, verdict) if count > 1 else verdict}"
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{('es' if name.endswith('s') else 's') * (len(things) != 1)}"
+
+
+def _printable(text: str) -> str:
+    """Without what would command the terminal: names and reasons come from whoever logged them."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

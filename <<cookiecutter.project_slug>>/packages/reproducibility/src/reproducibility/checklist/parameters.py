@@ -1,0 +1,40 @@
+"""MLflow logging for all parameters: the run's params are the resolved config, to the last leaf, and nothing else."""
+
+from collections.abc import Iterator
+
+from ..config.loader import flatten
+from ..display import one_line
+from ..errors import Violation
+from .item import Seen
+from .review import Review
+
+# The checks of `repro validate` that are about this.
+CHECKS = frozenset({"params are the config's", "params are the manifest's"})
+_SHOWN = 5
+
+
+def look(review: Review) -> Iterator[Seen]:
+    """Compare the run's params with its config, its data version and its seed."""
+    recorded, proof = review.run.recorded, review.run.proof
+    expected = recorded.manifest["params"] | flatten(recorded.values)
+    found = recorded.params
+    anew = "train anew: nothing mends a run afterwards"
+    if missing := sorted(expected.keys() - found.keys()):
+        yield Violation("params", f"not in the run: {_named(missing)}", anew)
+    for name in sorted(expected.keys() & found.keys()):
+        if found[name] != expected[name]:
+            cut = found[name] and expected[name].startswith(found[name])
+            problem = "was cut" if cut else f"is {one_line(found[name])} in the run and {one_line(expected[name])}"
+            yield Violation(f"param {name}", problem + ("" if cut else " in its config"), anew)
+    yield f"{len(expected)} params: all {len(flatten(recorded.values))} values of the config, and the data version"
+    if own := sorted(found.keys() - expected.keys()):
+        if proof.holds:
+            yield f"{len(own)} more come from the code, which logged the same twice: {_named(own)}"
+        else:
+            problem = f"in no config, and no second run shows that the code logs them: {_named(own)}"
+            yield Violation("params", problem, "repro checklist --prove, or put them into the config")
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(one_line(name) for name in names[:_SHOWN]) + more

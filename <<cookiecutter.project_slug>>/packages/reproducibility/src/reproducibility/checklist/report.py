@@ -1,0 +1,119 @@
+"""A report: the checklist as a table for people, as Markdown for a pull request, as JSON, and as a picture."""
+
+import io
+import re
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..display import emit
+from ..errors import Refused, Violation
+from .checklist import Checklist
+from .item import Item, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_MARKS = {State.HOLDS: "✓", State.FAILS: "✗", State.UNTOLD: "?"}
+_ASCII_MARKS = {State.HOLDS: "ok", State.FAILS: "NO", State.UNTOLD: "?"}
+_EMOJI = {State.HOLDS: "✅", State.FAILS: "❌", State.UNTOLD: "❔"}
+_STYLES = {State.HOLDS: "green", State.FAILS: "bold red", State.UNTOLD: "yellow"}
+_WIDTH = 100  # characters of the picture
+# Whoever looks at rich's pictures asks another server for their font. Ours are written in what is there.
+_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+# What means something to Markdown in a table, or starts a link; text from a run or a pull request may hold anything.
+_SPECIAL = re.compile(r"[|`\[\]@\\*~#!]|:(?=//)")
+
+
+def show_checklist(checklist: Checklist, form: str) -> None:
+    """Print *checklist* on standard output, as ``table``, ``markdown`` or ``json``."""
+    if form == "markdown":
+        click.echo(_markdown(checklist))
+        return
+
+    def render(console: "Console") -> None:
+        _print(console, checklist)
+        if checklist.place:
+            console.print(f"The run is recorded in {checklist.place}", soft_wrap=True)
+
+    emit(form == "json", lambda: asdict(checklist) | {"holds": checklist.exit_status == 0}, render)
+
+
+def draw(checklist: Checklist, file: Path) -> None:
+    """Write *checklist* as an SVG picture that needs nothing else, without where the run is recorded.
+
+    Raises Refused where the picture cannot be written.
+    """
+    from rich.console import Console
+
+    console = Console(record=True, width=_WIDTH, highlight=False, markup=False, file=io.StringIO(), force_terminal=True)
+    _print(console, checklist)
+    picture = _FONT.sub("", console.export_svg(title="repro checklist", unique_id="checklist"))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line.rstrip()}\n" for line in picture.splitlines()), encoding="utf-8", newline="\n")
+    except OSError as error:
+        problem = f"{file} cannot be written ({error.strerror})"
+        raise Refused([Violation("--svg", problem, "name a file in a folder that you can write to")]) from None
+
+
+def _print(console: "Console", checklist: Checklist) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = _MARKS if console.encoding.lower().startswith("utf") else _ASCII_MARKS
+    table = Table("", "item", "evidence, and what to do", show_lines=True)
+    for item in checklist.items:
+        style = _STYLES[item.state]
+        lines = [*map(Text, item.evidence), *(Text(each, style) for each in _against(item))]
+        lines += [Text(f"→ {fix}" if marks is _MARKS else f"-> {fix}", "bold") for fix in _fixes(item)]
+        table.add_row(Text(marks[item.state], style), item.title, Text("\n").join(lines))
+    console.print()
+    console.print(_subject(checklist), soft_wrap=True)
+    console.print(table)
+    console.print(_verdict(checklist), style=_STYLES[State.HOLDS if checklist.exit_status == 0 else State.FAILS])
+
+
+def _markdown(checklist: Checklist) -> str:
+    lines = [
+        f"### Reproducibility checklist: {_verdict(checklist)}",
+        "",
+        _subject(checklist),
+        "",
+        "| | item | evidence | to fix it |",
+        "|---|---|---|---|",
+    ]
+    for item in checklist.items:
+        seen = [*map(_escaped, item.evidence), *(f"**{_escaped(each)}**" for each in _against(item))]
+        cells = [_EMOJI[item.state], f"**{item.title}**", "<br>".join(seen), "<br>".join(map(_escaped, _fixes(item)))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
+
+
+def _against(item: Item) -> list[str]:
+    return [f"{problem.key}: {problem.problem}" for problem in item.problems]
+
+
+def _fixes(item: Item) -> list[str]:
+    return list(dict.fromkeys(problem.fix for problem in item.problems))
+
+
+def _subject(checklist: Checklist) -> str:
+    run = f"run {checklist.run_id}" if checklist.run_id else "no run"
+    return f"commit {checklist.head}, {run}"
+
+
+def _verdict(checklist: Checklist) -> str:
+    if checklist.exit_status == 0:
+        return f"all {len(checklist.items)} items hold"
+    holding = sum(item.state is State.HOLDS for item in checklist.items)
+    open_ = [item.title for item in checklist.items if item.state is not State.HOLDS]
+    return f"{holding} of {len(checklist.items)} items hold; look at: {', '.join(open_)}"

@@ -1,0 +1,268 @@
+"""The command `repro`: runs recorded, validated, compared, reproduced and served.
+
+Each command imports what it needs when it runs, so that `repro --help` is there at once.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+_RUN = "RUN_ID is a run's id, the beginning of one, or last, last~1 ..."
+_JSON = "Print one JSON object instead of a table."
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which somebody meets them, not in that of the alphabet."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def repro() -> None:
+    """Runs that can be made again.
+
+    Every command ends with status 0 if what it checks holds, 1 if it does not hold, 2 if that could not be decided.
+    """
+
+
+@repro.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("config")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def train(config: str, options: tuple[str, ...]) -> None:
+    """Run an experiment and validate its run: scripts/train.py --config CONFIG [OPTIONS]."""
+    import runpy
+
+    from .display import say
+    from .errors import refuse
+    from .project import PROJECT_ROOT
+
+    script = PROJECT_ROOT / "scripts" / "train.py"
+    if not script.is_file():
+        refuse("scripts/train.py", "the project has no such script", "start the experiment's own script with python")
+    say("loading the experiment ...")
+    own = options if config in ("-h", "--help") else ("--config", config, *options)
+    sys.argv = [str(script), *(own or (config,))]
+    sys.path.insert(0, str(script.parent))  # as Python does for a script that it is given
+    runpy.run_path(str(script), run_name="__main__")
+
+
+@repro.command(epilog=_RUN)
+@click.argument("run_id")
+@click.option("--json", "as_json", is_flag=True, help=_JSON)
+def validate(run_id: str, as_json: bool) -> None:
+    """Check a recorded run by its id: tags, params, evidence, digests."""
+    from .tracking.validation import show_validation, validate
+
+    result = validate(run_id)
+    show_validation(result, as_json)
+    sys.exit(0 if result.holds else 1)
+
+
+@repro.command(epilog=_RUN)
+@click.argument("run_id")
+@click.option("--container", is_flag=True, help="In the image that the run was made in.")
+@click.option("--data", metavar="PATH", help="Where the run's data is now, if not where its config says.")
+@click.option("--force", is_flag=True, help="Go on with an altered or unfinished run, or on another Python.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON)
+def reproduce(run_id: str, container: bool, data: str | None, force: bool, as_json: bool) -> None:
+    """Make a recorded run again from its id, and compare the two."""
+    from .comparison.verdict import show_verdict
+    from .reproduce.reproduce import reproduce
+
+    place = Path(data).absolute() if data else None
+    if container:
+        from .container.run import reproduction_process
+
+        verdict = reproduce(run_id, force=force, data=place, launch=reproduction_process)
+    else:
+        verdict = reproduce(run_id, force=force, data=place)
+    show_verdict(verdict, as_json)
+    sys.exit(0 if verdict.holds else 1)
+
+
+@repro.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--code", is_flag=True, help="Print the patch between their code instead.")
+@click.option("--results", is_flag=True, help="Only whether the same came out, within the tolerance of the policy.")
+@click.option("--html", metavar="FILE", help="Write all of it, metrics drawn, as one page that needs nothing else.")
+def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | None) -> None:
+    """Say why two recorded runs differ, and in what.
+
+    A and B are runs: an id, the beginning of one, or last, last~1 ...
+    """
+    from .comparison import table
+    from .comparison.diff import diff
+    from .comparison.diff import results as compare_results
+    from .comparison.verdict import COMPARED, show_verdict
+    from .errors import refuse
+
+    if as_json and code:
+        refuse("--code", "a patch is not JSON", "leave --json or --code out")
+    if results:
+        if code or html:
+            refuse("--results", "it looks at what came out only, and draws nothing", "leave --code and --html out")
+        verdict = compare_results(a, b)
+        show_verdict(verdict, as_json, COMPARED)
+        sys.exit(0 if verdict.holds else 1)
+    found = diff(a, b, with_patch=code or bool(html))
+    if code:
+        table.show_code(found)
+    else:
+        table.show_difference(found, (a, b), as_json)
+    if html:
+        from .comparison.page import write
+
+        write(found, html)
+    sys.exit(found.exit_status)
+
+
+@repro.command(epilog=_RUN)
+@click.argument("run_id")
+@click.option("--model", required=True, metavar="NAME", help="The registered model.")
+@click.option("--alias", required=True, help="What points to it then, for example champion.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a sentence.")
+def promote(run_id: str, model: str, alias: str, as_json: bool) -> None:
+    """Register the model of a reproduced run, under an alias."""
+    from .reproduce.promote import promote, show_promotion
+
+    show_promotion(promote(run_id, model, alias), as_json)
+
+
+@repro.command()
+@click.option("--run", "reference", metavar="RUN_ID", help="The run to show; by default the newest one of the commit.")
+@click.option("--base", metavar="REF", help="The branch that the commit goes to; by default that of origin.")
+@click.option("--event", metavar="FILE", help="Take run and base from a pull request: GITHUB_EVENT_PATH.")
+@click.option("--prove", is_flag=True, help="Reproduce the run if nobody has, to see the seed work.")
+@click.option("--svg", metavar="FILE", help="Also draw it as a picture.")
+@click.option("--json", "form", flag_value="json", help=_JSON)
+@click.option("--markdown", "form", flag_value="markdown", help="Print it as GitHub shows it in a summary or comment.")
+def checklist(
+    reference: str | None, base: str | None, event: str | None, prove: bool, svg: str | None, form: str | None
+) -> None:
+    """Answer the review checklist of this commit, item by item."""
+    from .checklist import report
+    from .checklist.checklist import check
+
+    found = check(reference, Path(event) if event is not None else None, base, prove=prove)
+    report.show_checklist(found, form or "table")
+    if svg:
+        report.draw(found, Path(svg))
+    sys.exit(found.exit_status)
+
+
+@repro.command()
+@click.argument("experiment", required=False)
+@click.option("--close-dead", is_flag=True, help="End runs whose process is gone from this machine.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON)
+def audit(experiment: str | None, close_dead: bool, as_json: bool) -> None:
+    """Say of every run whether it could be made again, and why not.
+
+    EXPERIMENT is the name of one; all experiments by default.
+    """
+    from .checklist.audit import audit, show_audit
+
+    result = audit(experiment, close_dead=close_dead)
+    show_audit(result, as_json)
+    sys.exit(result.exit_status)
+
+
+@repro.command()
+@click.option("--snapshot", is_flag=True, help="Take uncommitted changes along, as a patch.")
+@click.option("--base", metavar="IMAGE", help="Start from another image, for GPUs for instance.")
+def image(snapshot: bool, base: str | None) -> None:
+    """Build a container image of the commit, which trains it anywhere."""
+    from .container.engine import find_engine
+    from .container.image import build
+
+    name, image_id = build(find_engine(), snapshot=snapshot, base=base)
+    click.echo(f"{name} is ready: {image_id}")
+
+
+@repro.command(hidden=True)
+def bake() -> None:
+    """Record which code an image holds: a step of the Dockerfile."""
+    from .container.image import bake
+    from .project import PROJECT_ROOT
+
+    bake(PROJECT_ROOT)
+
+
+@repro.group(cls=_InOrder, invoke_without_command=True)
+@click.pass_context
+def server(context: click.Context) -> None:
+    """Bring the team's tracking server up, take it down, back it up; without a command: up."""
+    if context.invoked_subcommand is None:
+        context.invoke(up)
+
+
+@server.command()
+def up() -> None:
+    """Build and start the server in containers, and wait until it answers."""
+    from .container import stack
+
+    settings = stack.up()
+    click.echo(
+        f"The server runs at {settings.url}\n"
+        f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env; the admin gives everyone\n"
+        f"else a login at {settings.url}/signup\n"
+        "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
+        "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
+    )
+
+
+@server.command()
+def down() -> None:
+    """Stop it; what it holds stays."""
+    from .container import stack
+
+    stack.down()
+    click.echo("The server is down. What it holds is kept, until `nox -s server` starts it again.")
+
+
+@server.command()
+@click.argument("folder")
+def backup(folder: str) -> None:
+    """Save its database and files into the new folder FOLDER."""
+    from .container import backup
+
+    backup.save(Path(folder))
+    click.echo(f"The server is saved in {folder}. To bring it back: nox -s server -- restore {folder}")
+
+
+@server.command()
+@click.argument("folder")
+@click.option("--replace", is_flag=True, help="Also if the server holds something, which is then gone.")
+def restore(folder: str, replace: bool) -> None:
+    """Make the running server hold what the backup in FOLDER does."""
+    from .container import backup
+
+    backup.restore(Path(folder), replace=replace)
+    click.echo(
+        "The server holds what the backup does. The admin's password is the one in .env, all others are the backup's."
+    )
+
+
+@server.command("run")
+@click.option("--embedded", is_flag=True, help="On the project's own database, for this machine.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=int, default=5000, show_default=True)
+def run(embedded: bool, host: str, port: int) -> None:
+    """Run a tracking server in this process that refuses runs that could not be made again."""
+    from .gate.server import serve
+
+    serve(host, port, embedded=embedded)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command in *argv*, by default that of this process. What is wrong is one message, never a traceback; Ctrl-C ends with status 130."""
+    try:
+        sys.exit(repro.main(argv, prog_name="repro", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

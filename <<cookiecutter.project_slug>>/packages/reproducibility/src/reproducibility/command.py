@@ -1,0 +1,53 @@
+"""The command line of an experiment: a config file and changes to it in, a recorded and validated run out."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from .config.loader import Config, load
+from .errors import refuse
+
+C = TypeVar("C", bound=Config)
+
+
+def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> click.Command:
+    """Return the command that loads a *model* from ``--config`` and ``--set``, runs it, and validates its run.
+
+    *run_experiment* trains and returns the id of its run; the first paragraph of its docstring is the help. With
+    ``--container`` the same command runs in the image of the commit. The command ends with status 0 when the run
+    holds, 1 when the training failed or the run does not hold, 2 when nothing was started, and 130 after Ctrl-C.
+    """
+    purpose = (inspect.getdoc(run_experiment) or "").partition("\n\n")[0]
+
+    @click.command(context_settings={"help_option_names": ["-h", "--help"]}, help=purpose)
+    @click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="A YAML file in configs/.")
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the validation as one JSON object.")
+    @click.option("--container", is_flag=True, help="Run in the image of the commit, which is built if need be.")
+    @click.option("--snapshot", is_flag=True, help="With --container: take uncommitted changes along, as a patch.")
+    @click.option("--base", metavar="IMAGE", help="With --container: start from another image, for GPUs for instance.")
+    def command(
+        path: Path, overrides: tuple[str, ...], as_json: bool, container: bool, snapshot: bool, base: str | None
+    ) -> None:
+        if container:
+            from .container.run import train
+
+            train(path, overrides, as_json=as_json, snapshot=snapshot, base=base)
+        if snapshot or base:
+            refuse("--snapshot" if snapshot else "--base", "it is about an image", "add --container")
+        try:
+            run_id = run_experiment(load(path, model, overrides))
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        from .tracking.validation import show_validation, validate
+
+        validation = validate(run_id)
+        show_validation(validation, as_json)
+        raise SystemExit(0 if validation.holds else 1)
+
+    return command

@@ -1,0 +1,83 @@
+"""The archive of a server's files: everything in its store as a tar, made and read where the store can be reached.
+
+A backup runs it in the server's container, by ``python -m``: ``save`` writes the tar to standard output, ``load`` reads
+one from standard input, ``keep`` reads one and deletes from the store what is not in it, and ``reset-admin`` gives the
+admin's login the password of this server again.
+"""
+
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+# MLflow first: it loads the relay while it is imported, and would find half of one.
+import mlflow  # noqa: F401
+
+from ..gate.s3 import Relay
+
+
+def save(store: Relay, stream: IO[bytes]) -> None:
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for name in _names(store):
+            try:
+                found = store.client.get_object(Bucket=store.bucket, Key=name)
+            except store.client.exceptions.NoSuchKey:  # deleted since it was listed
+                continue
+            member = tarfile.TarInfo(name)
+            member.size = found["ContentLength"]
+            archive.addfile(member, found["Body"])
+
+
+def load(store: Relay, stream: IO[bytes]) -> None:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for member in archive:
+            # On disk in between: an upload goes back and forth in its file, and a stream goes forth only.
+            with archive.extractfile(member) as file, tempfile.TemporaryFile() as whole:
+                shutil.copyfileobj(file, whole)
+                whole.seek(0)
+                store.client.upload_fileobj(whole, store.bucket, member.name)
+
+
+def keep(store: Relay, stream: IO[bytes]) -> None:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        kept = {member.name for member in archive}
+    for name in [name for name in _names(store) if name not in kept]:
+        store.client.delete_object(Bucket=store.bucket, Key=name)
+
+
+def _names(store: Relay) -> Iterator[str]:
+    for page in store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=store.prefix):
+        yield from (found["Key"] for found in page.get("Contents", []))
+
+
+def reset_admin() -> None:
+    """Give the admin the password that the server was started with; raises MLflow's error if there is no such user.
+
+    A backup brings its own logins along, and whoever restores it may know no other password than the new server's.
+    """
+    from mlflow.server.auth.config import read_auth_config
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    config = read_auth_config()
+    logins = SqlAlchemyStore()
+    logins.init_db(config.database_uri)
+    logins.update_user(config.admin_username, password=config.admin_password, is_admin=True)
+
+
+def main(action: str) -> None:
+    """Do what the backup asks for: ``save``, ``load``, ``keep`` or ``reset-admin``."""
+    if action == "reset-admin":
+        reset_admin()
+        return
+    store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
+    if action == "save":
+        save(store, sys.stdout.buffer)
+    else:
+        {"load": load, "keep": keep}[action](store, sys.stdin.buffer)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

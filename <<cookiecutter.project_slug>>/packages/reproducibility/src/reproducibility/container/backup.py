@@ -1,0 +1,129 @@
+"""A backup of the team's server: its database and its files in one folder, with their digests; and the way back."""
+
+import json
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..display import say, shown_path
+from ..errors import Refused, Violation
+from ..provenance.data import data_version
+from .engine import Compose, find_compose
+from .stack import DATABASE, SERVER, read_settings, wait
+
+_DUMP, _FILES, _MANIFEST = "database.dump", "files.tar", "manifest.json"
+_NAME = "mlflow"  # of the database and of its user
+_USER = f"--username={_NAME}"
+_WHAT_IS_THERE = """
+SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM registered_models)
+     + (SELECT count(*) FROM experiments) - 1 + (SELECT count(*) FROM users) - 1
+"""
+
+
+def save(folder: Path) -> None:
+    """Back the running server up into the new *folder*, which is there only when it is whole. The server goes on.
+
+    Raises Refused when the folder is there, no server runs, or a part of it fails.
+    """
+    if folder.exists():
+        problem = f"{shown_path(folder)} is there already"
+        raise Refused([Violation("backup", problem, "name a folder that is not there yet; it will be made")])
+    compose = _running()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # For its owner only: the hashes of passwords are in it, too.
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        problem = f"{shown_path(folder)} cannot be made ({error.strerror})"
+        raise Refused([Violation("backup", problem, "name a folder where you may write")]) from error
+    try:
+        # First the database: of every run in it, the files that it had then are in the store.
+        say("saving the database ...")
+        compose.save(*_in(DATABASE), "pg_dump", "--format=custom", _USER, _NAME, into=unfinished / _DUMP)
+        say("saving the files ...")
+        compose.save(*_in(SERVER), *_archive("save"), into=unfinished / _FILES)
+        manifest = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "files": _digests(unfinished)}
+        (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        os.rename(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def restore(folder: Path, *, replace: bool) -> None:
+    """Make the running server hold what the backup in *folder* does, and wait until it answers again.
+
+    The admin's login stays the one of this server, all others are those of the backup. Until everything is there, the
+    server has what it had before. Raises Refused when the backup is not what was saved, when no server runs, and when
+    there is something on it that nobody wants to *replace*.
+    """
+    _require_whole(folder)
+    compose = _running()
+    query = [*_psql(_NAME), "--no-align", "--tuples-only", f"--command={_WHAT_IS_THERE}"]
+    if (found := compose.answer(*_in(DATABASE), *query)) != "0" and not replace:
+        problem = "the server holds something already" if found else "the server's database does not answer"
+        fix = "restore into a new server; or add --replace, and what it holds is gone"
+        raise Refused([Violation("restore", problem, fix)])
+    say("restoring the files ...")
+    compose.feed(*_in(SERVER), *_archive("load"), source=folder / _FILES)
+    say("restoring the database ...")
+    new, old = f"{_NAME}_restored", f"{_NAME}_replaced"
+    # Both are there only if somebody broke a restore off.
+    _command(compose, *(f"DROP DATABASE IF EXISTS {name}" for name in (new, old)), f"CREATE DATABASE {new}")
+    pg_restore = ("pg_restore", "--exit-on-error", "--no-owner", _USER, f"--dbname={new}")
+    compose.feed(*_in(DATABASE), *pg_restore, source=folder / _DUMP)
+    compose.do("stop", SERVER)
+    try:
+        # In one transaction: there is always a database of this name.
+        _command(compose, f"ALTER DATABASE {_NAME} RENAME TO {old}; ALTER DATABASE {new} RENAME TO {_NAME}")
+    finally:
+        compose.do("start", SERVER)
+        wait(compose, read_settings())
+    _command(compose, f"DROP DATABASE {old}")
+    compose.do(*_in(SERVER), *_archive("reset-admin"))
+    compose.feed(*_in(SERVER), *_archive("keep"), source=folder / _FILES)
+
+
+def _command(compose: Compose, *statements: str) -> None:
+    """Run SQL beside the database, which nothing may be connected to; each statement stands for itself."""
+    quiet = "SET client_min_messages TO warning"
+    compose.do(*_in(DATABASE), *_psql("postgres"), *(f"--command={each}" for each in (quiet, *statements)))
+
+
+def _running() -> Compose:
+    """Return what controls the server; raises Refused when that does not run."""
+    read_settings()
+    compose = find_compose()
+    running = (compose.answer("ps", "--services", "--status=running") or "").split()
+    if not {SERVER, DATABASE} <= set(running):
+        raise Refused([Violation(SERVER, "it does not run", "start it with `nox -s server`")])
+    return compose
+
+
+def _require_whole(folder: Path) -> None:
+    try:
+        expected = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        problem = f"{shown_path(folder)} is no backup: it has no {_MANIFEST} that can be read"
+        raise Refused([Violation("restore", problem, "name a folder that `nox -s server -- backup` made")]) from None
+    found = _digests(folder)
+    if wrong := sorted(name for name in (_DUMP, _FILES) if found.get(name) != expected.get(name)):
+        problem = f"{', '.join(wrong)} in {shown_path(folder)} is not what was saved"
+        raise Refused([Violation("restore", problem, "take another copy of this backup, or another backup")])
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {file.path: f"blake3:{file.digest}" for file in data_version(folder).files if file.path != _MANIFEST}
+
+
+def _in(service: str) -> tuple[str, ...]:
+    return ("exec", "-T", service)
+
+
+def _psql(database: str) -> tuple[str, ...]:
+    return ("psql", "--quiet", "--set=ON_ERROR_STOP=1", _USER, f"--dbname={database}")
+
+
+def _archive(action: str) -> tuple[str, ...]:
+    return ("python", "-W", "ignore", "-m", f"{__package__}.archive", action)

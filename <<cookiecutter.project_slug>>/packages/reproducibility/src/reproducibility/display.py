@@ -1,0 +1,70 @@
+"""Display: text, paths, lists, progress and reports in the form that a person at a terminal reads."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def one_line(text: str, limit: int = 60) -> str:
+    """Return *text* fit for one line of a message: control characters escaped, cut after *limit* characters."""
+    line = text if text.isprintable() else repr(text)[1:-1]
+    return line if len(line) <= limit else f"{line[:limit]}..."
+
+
+def listed(names: Iterable[str], most: int = 5, limit: int = 200) -> str:
+    """Return ``a, b and 3 more``: the first *most* of *names*, each on one line of at most *limit* characters."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(one_line(name, limit) for name in names[:most]) + more
+
+
+def shown_path(path: Path) -> str:
+    """Return *path* relative to the current directory where it is inside it, else absolute, with forward slashes."""
+    absolute = Path(os.path.abspath(path))
+    here = Path.cwd()
+    return one_line((absolute.relative_to(here) if absolute.is_relative_to(here) else absolute).as_posix(), 300)
+
+
+def say(text: str) -> None:
+    """Print a line of progress on standard error, if that is a terminal: logs and pipes stay clean."""
+    if sys.stderr.isatty():
+        click.secho(text, dim=True, err=True)
+
+
+def counted(things: Sequence[T], text: str) -> Iterator[T]:
+    """Yield *things* one by one, with a progress bar on standard error, called *text*, if that is a terminal."""
+    with click.progressbar(things, label=text, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        yield from bar
+
+
+def emit(as_json: bool, data: Callable[[], Any], render: "Callable[[Console], None]") -> None:
+    """Print a report on standard output: *data* as one JSON object, or what *render* draws on a console for people.
+
+    JSON has no NaN and no infinity: such a number becomes null.
+    """
+    if as_json:
+        click.echo(json.dumps(_finite(data()), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    # What comes from a store is text and nothing else: no markup, no emoji.
+    render(Console(highlight=False, markup=False, emoji=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

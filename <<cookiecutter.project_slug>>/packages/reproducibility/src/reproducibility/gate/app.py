@@ -1,0 +1,39 @@
+"""The app of the gated tracking server: MLflow's own, with or without its login, that starts only behind the gate.
+
+MLflow finds it through the entry point ``mlflow.app``: `repro server run` starts it, ``mlflow server --app-name
+reproducibility`` does too.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mlflow.server import app as flask_app
+from mlflow.server import handlers
+from mlflow.server.fastapi_app import create_fastapi_app
+from starlette.middleware import Middleware
+
+from .artifacts import ArtifactGuard
+from .registry import GatedAliases
+from .store import Gated
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def create_app() -> "FastAPI":
+    """Return the app; ends the process with status 2 if the store that MLflow has opened has no gate in front."""
+    store = handlers._get_tracking_store()
+    if not isinstance(store, Gated) or not isinstance(handlers._get_model_registry_store(), GatedAliases):
+        print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
+        sys.exit(2)
+    app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
+    # Last is innermost: what is asked here has passed the checks of the host and the login.
+    app.user_middleware.append(Middleware(ArtifactGuard, store=store))
+    return app
+
+
+def _with_login() -> "FastAPI":
+    from mlflow.server.auth import create_app as create_app_with_login
+
+    return create_app_with_login(flask_app)

@@ -1,0 +1,76 @@
+"""The policy: what a run must carry. One pure function judges a run for the client, CI and the server alike."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from .config.loader import Section
+from .errors import Violation
+
+_BLAKE3 = re.compile(r"blake3:[0-9a-f]{64}")
+# What a required tag or param must look like; one that is not listed here must only not be empty.
+_FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
+    "git_commit": (re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"), "a full commit id of 40 hexadecimal digits"),
+    "git_dirty": (re.compile(r"true|false"), "`true` or `false`"),
+    "data_version": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),
+    "config_digest": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),
+    "lock_digest": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),
+    "manifest_digest": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),
+    "seed": (re.compile(r"\d+"), "a whole number"),
+}
+
+
+class Tolerance(Section):
+    """How close a run that was made again must come to the run it repeats.
+
+    Two values of a metric count as the same when they differ by at most *atol*, or by at most *rtol* times the larger
+    of the two. not_compared: patterns of the names of metrics, models and files that tell about the machine or the day
+    and not about what was learned.
+    """
+
+    rtol: float = Field(ge=0)
+    atol: float = Field(ge=0)
+    not_compared: tuple[str, ...]
+
+
+class Policy(Section):
+    """The team's rules, the section ``policy`` of configs/base.yaml."""
+
+    required_tags: tuple[str, ...] = Field(min_length=1)
+    required_params: tuple[str, ...]
+    uncommitted_changes: Literal["snapshot", "refuse"]
+    uncommitted_config: Literal["snapshot", "refuse"]
+    environment_drift: Literal["record", "refuse"]
+    tolerance: Tolerance
+    protected_aliases: tuple[str, ...]
+
+
+def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:
+    """Return what in *tags* and *params* breaks *policy*, in the policy's order; nothing when the run complies."""
+    found = [_missing_or_malformed("tag", key, tags.get(key)) for key in policy.required_tags]
+    found += [_missing_or_malformed("param", key, params.get(key)) for key in policy.required_params]
+    if policy.uncommitted_changes == "refuse" and tags.get("git_dirty") == "true":
+        found.append(
+            Violation(
+                "uncommitted_changes",
+                "the work tree differs from the commit and the policy says `uncommitted_changes: refuse`",
+                "commit or stash the changes (git status lists them)",
+            )
+        )
+    for key in sorted(tags.keys() & params.keys() & set(policy.required_tags) & set(policy.required_params)):
+        if tags[key] != params[key] and tags[key].strip() and params[key].strip():
+            found.append(Violation(key, "the tag and the param of this name differ", "log the same value as both"))
+    return tuple(violation for violation in found if violation is not None)
+
+
+def _missing_or_malformed(kind: str, key: str, value: str | None) -> Violation | None:
+    if value is None or not value.strip():
+        state = "missing" if value is None else "empty"
+        own = f"tracked_run(config, tags={{{key!r}: ...}})" if kind == "tag" else f"a config with {key} in it"
+        fix = f"start the run with `tracked_run`, which sets its own; one of the team's comes with {own}"
+        return Violation(key, f"the required {kind} is {state}", fix)
+    if key in _FORMATS and not _FORMATS[key][0].fullmatch(value):
+        return Violation(key, f"the {kind} is {value[:80]!r}, not {_FORMATS[key][1]}", "leave it to `tracked_run`")
+    return None

@@ -1,0 +1,109 @@
+"""The project that this machinery serves: where it lies, and what its team has laid down for every run."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.utils import canonicalize_name
+
+from .config.loader import load_section, read_defaults
+from .errors import refuse
+from .lockfile import LOCK, pins
+from .policy import Policy
+
+ROOT_VARIABLE = "REPRODUCIBILITY_PROJECT"
+_BASE = Path("configs", "base.yaml")  # every project has one: it holds the team's policy
+
+
+def find_root() -> Path:
+    """Return the root of the project that is served: the folder with configs/base.yaml.
+
+    In this order: the folder that REPRODUCIBILITY_PROJECT names; the nearest folder above these modules, which lie in
+    packages/ or in an environment inside the project; the one folder from which a package of this environment was
+    installed in place (`pip install --editable`). The working directory and argv[0] are not asked: they say where
+    somebody stood, not which code runs.
+
+    Raises Refused when none of them has a configs/base.yaml, and when two packages were installed in place from two.
+    """
+    if named := os.environ.get(ROOT_VARIABLE):
+        root = Path(named).resolve()
+        if not (root / _BASE).is_file():
+            refuse(ROOT_VARIABLE, f"{root} has no {_BASE.as_posix()}", "name the folder of the project, or unset it")
+        return root
+    if (above := _nearest(Path(__file__).resolve().parent)) is not None:
+        return above
+    installed = sorted({root for folder in _installed_in_place() if (root := _nearest(folder)) is not None})
+    if len(installed) == 1:
+        return installed[0]
+    fix = f"install the project in place (pip install --editable .), or set {ROOT_VARIABLE} to its folder"
+    if installed:
+        found = " and ".join(map(str, installed))
+        refuse("project", f"packages of two projects are installed in this environment: {found}", fix)
+    refuse("project", f"no folder with {_BASE.as_posix()} belongs to this environment ({Path(__file__).parent})", fix)
+
+
+def _nearest(folder: Path) -> Path | None:
+    return next((place for place in (folder, *folder.parents) if (place / _BASE).is_file()), None)
+
+
+def _installed_in_place() -> Iterator[Path]:
+    """Yield the folders of the packages that this environment uses in place, as their installer recorded them."""
+    for distribution in metadata.distributions():
+        try:
+            source = json.loads(distribution.read_text("direct_url.json") or "{}")
+        except ValueError:
+            continue
+        if isinstance(source, dict) and source.get("dir_info", {}).get("editable"):
+            yield Path(url2pathname(urlsplit(source["url"]).path)).resolve()
+
+
+PROJECT_ROOT = find_root()
+BASE_CONFIG = PROJECT_ROOT / _BASE
+# What can be computed again and is only kept because it takes time; git ignores it.
+CACHE = PROJECT_ROOT / ".cache"
+
+
+def team_policy(path: Path = BASE_CONFIG) -> Policy:
+    """Read the section ``policy`` of configs/base.yaml; raises Refused when it is missing or wrong."""
+    return load_section(path, "policy", Policy)
+
+
+def team_defaults() -> dict[str, Any]:
+    """Return the values of configs/base.yaml that every experiment starts from."""
+    return read_defaults(BASE_CONFIG)
+
+
+def locked_requirements() -> list[str]:
+    """Return what the lock pins for this interpreter, as ``name==version``: the requirements of a model trained here.
+
+    Without hashes: MLflow adds a line without one where it overlooks itself, and pip wants hashes on all or none.
+    """
+    return [f"{name}=={version}" for name, version in pins(LOCK, (PROJECT_ROOT / LOCK).read_bytes()).items()]
+
+
+def own_packages(root: Path) -> dict[str, Path]:
+    """Return {canonical name: folder} of the packages that the project at *root* is installed as.
+
+    These are the project itself and what lies in packages/, this machinery among them. Raises Refused when a
+    pyproject.toml does not name its package.
+    """
+    folders = (root, *(file.parent for file in sorted(root.glob("packages/*/pyproject.toml"))))
+    return {_name_in(folder / "pyproject.toml"): folder for folder in folders}
+
+
+def project_name(root: Path) -> str:
+    """Return the canonical name of the project at *root*; raises Refused when its pyproject.toml does not name it."""
+    return _name_in(root / "pyproject.toml")
+
+
+def _name_in(file: Path) -> str:
+    try:
+        return canonicalize_name(tomllib.loads(file.read_text("utf-8"))["project"]["name"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        refuse("pyproject.toml", f"{file} does not name the project ({error})", "git checkout pyproject.toml")

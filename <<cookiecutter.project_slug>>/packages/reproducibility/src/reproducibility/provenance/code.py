@@ -1,0 +1,158 @@
+"""The code of a run: which commit runs, by the git work tree or, in a container, by the image; what is in no commit.
+
+There is no git in an image. What the build wrote into RECORD is believed instead, and only as long as the code beside
+RECORD is the same to the byte: variables given to a container and folders mounted over the code change nothing.
+"""
+
+import json
+import os
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ..digest import digest
+from ..display import listed
+from ..errors import Refused, Violation
+from ..git.command import bytes_on_disk
+from ..git.state import GitState, git_author, git_ignored, git_state, is_in_commit
+from ..secrets import without_credentials
+
+# Beside the code, in the image's root of the project.
+RECORD = ".image.json"
+PATCH = ".image.patch"
+BUILD_IT = "build it with `nox -s image`, or start the run with `nox -s train -- --container`, which builds it"
+# Editors put their debugger into a process. It computes nothing.
+_DEBUGGERS = ("_pydev", "debugpy", "pydevd")
+
+
+def code_state(root: Path) -> GitState:
+    """Return which code the project at *root* is; raises Refused where neither git nor an image can tell."""
+    return _image_state(root) if inside_image(root) else git_state(root)
+
+
+def is_committed(root: Path, path: Path) -> bool:
+    """Tell whether *path* is in the commit with exactly the bytes it has on disk."""
+    return _is_in_image(root, path) if inside_image(root) else is_in_commit(root, path)
+
+
+def ignored_files(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return which *files* of the project git ignores, relative to *root*; an image holds none of them."""
+    return [] if inside_image(root) else git_ignored(root, files)
+
+
+def author_in_git(root: Path) -> str | None:
+    """Return who works here according to git, as ``name <email>``; an image has nobody's git configuration."""
+    return None if inside_image(root) else git_author(root)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What an image was built from; `files` is {posix path: digest} of everything beside it."""
+
+    commit: str
+    branch: str
+    remote: str
+    files: dict[str, str]
+
+
+def inside_image(root: Path) -> bool:
+    """Tell whether the project at *root* is the one in an image: it has a record, and no repository around it."""
+    return (root / RECORD).is_file() and not any((folder / ".git").exists() for folder in (root, *root.parents))
+
+
+def _image_state(root: Path) -> GitState:
+    """Return which code the image at *root* holds.
+
+    Raises Refused when it was built without a commit, and when a file is not what the image was built from.
+    """
+    record = _read(root)
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", record.commit):
+        told = f"with {record.commit[:80]!r} as its commit" if record.commit else "without saying from which commit"
+        raise Refused([Violation("git_commit", f"this image was built {told}", BUILD_IT)])
+    # Of the places that the code has, so that a mounted data or store folder counts for nothing.
+    now = files_in(root, sorted({name.partition("/")[0] for name in record.files}))
+    if changed := sorted(name for name in record.files | now if record.files.get(name) != now.get(name)):
+        problem = f"the code in this container is not what the image was built from: {listed(changed, 3)}"
+        fix = "mount nothing over the code; build an image of the code that you want to run with `nox -s image`"
+        raise Refused([Violation("git_commit", problem, fix)])
+    patch = (root / PATCH).read_bytes() if PATCH in record.files else b""
+    return GitState(record.commit, record.branch or "detached", without_credentials(record.remote) or "none", patch)
+
+
+def _is_in_image(root: Path, path: Path) -> bool:
+    """Tell whether *path* came into the image at *root* from a commit; never with a patch, which may have made it."""
+    files = _read(root).files
+    return PATCH not in files and path.is_relative_to(root) and path.relative_to(root).as_posix() in files
+
+
+def image_name(root: Path) -> str:
+    """Return which image runs: what the engine calls it (CONTAINER_IMAGE), else `built:` and its record's digest.
+
+    Outside of an image it is `none`, unless CONTAINER_IMAGE is set.
+    """
+    itself = f"built:{digest((root / RECORD).read_bytes())}" if inside_image(root) else "none"
+    return os.environ.get("CONTAINER_IMAGE") or itself
+
+
+def _read(root: Path) -> ImageRecord:
+    return ImageRecord(**json.loads((root / RECORD).read_text("utf-8")))
+
+
+def files_in(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return {posix path: digest} of every file in *root* that is, or is in, one of *names*."""
+    found = {}
+    for name in names:
+        place = root / name
+        if place.is_dir() and not place.is_symlink():
+            inner = (f"{name}/{entry.name}" for entry in place.iterdir())
+            found |= files_in(root, sorted(inner))
+        elif os.path.lexists(place) and name != RECORD:
+            found[name] = digest(bytes_on_disk(place))
+    return found
+
+
+def foreign_code(root: Path, *, outside: bool) -> Iterator[Violation]:
+    """Yield what keeps the imported code from being had again: files that git ignores and, asked for, others' folders.
+
+    Only what Python's own import found counts: what a library generates while it runs comes from its code.
+    """
+    imported = [file for name, file in _imported() if not name.startswith(_DEBUGGERS)]
+    inside = [file for file in imported if file.is_relative_to(root)]
+    elsewhere = set(imported).difference(inside)
+    if ignored := ignored_files(root, inside):
+        problem = f"{listed(sorted(ignored))} was imported, and git ignores it: no commit has it, and no patch"
+        yield Violation("code", problem, "take it out of .gitignore, or do without it")
+    if outside and elsewhere and (elsewhere := elsewhere - _installed_elsewhere()):
+        problem = f"{listed(sorted(map(str, elsewhere)))} was imported, and is neither in the project nor in its lock"
+        fix = "move it into src/, or make it a package and add that to pyproject.toml; see PYTHONPATH"
+        yield Violation("code", problem, fix)
+
+
+def _imported() -> Iterator[tuple[str, Path]]:
+    """Yield the name and file of each module that comes neither with Python nor from an installed package."""
+    known = _usual_places()
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__dict__", {}).get("__spec__")
+        if getattr(spec, "has_location", False) and not spec.origin.startswith(known):
+            file = os.path.realpath(spec.origin)
+            if os.path.isfile(file) and not file.startswith(known):
+                yield name, Path(file)
+
+
+def _installed_elsewhere() -> set[Path]:
+    """Return the files of packages that are installed in another folder of the path; the lock is asked about those."""
+    known = _usual_places()
+    dists = [dist for dist in metadata.distributions() if not os.path.realpath(dist.locate_file("_")).startswith(known)]
+    return {Path(os.path.realpath(dist.locate_file(file))) for dist in dists for file in dist.files or ()}
+
+
+def _usual_places() -> tuple[str, ...]:
+    """Return where Python's own modules and those of installed packages lie, each with a slash at its end."""
+    paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths += [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    return tuple({os.path.join(folder, "") for path in paths for folder in (path, os.path.realpath(path))})

@@ -1,0 +1,277 @@
+"""The data version: one digest for the names and bytes of a data file or folder."""
+
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from ..digest import canonical, digest
+from ..display import one_line, shown_path
+from ..errors import Refused, Violation
+from ..project import CACHE, PROJECT_ROOT
+from .code import inside_image
+
+_FORMAT = 2
+_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: a later edit could leave the same time behind
+
+
+class StatCache:
+    """Digests kept in *file*, or nowhere if that is None.
+
+    A digest comes back only for the same name, size, inode, device, and times of change to the nanosecond. A file that
+    changed within two seconds before the cache was opened is never kept. A damaged or foreign cache file counts as an
+    empty one, and one that cannot be written is left alone: the cache may cost time, never truth.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._opened_ns = time.time_ns()
+        self._old = _load(file) if file else {}
+        self._new: dict[str, str] = {}
+
+    def get(self, name: str, place: str) -> tuple[int, str] | None:
+        """Return size and digest put under *name* if the file at *place* still looks exactly as it did then."""
+        entry = self._old.get(name)
+        if entry is None:
+            return None
+        seen = os.stat(place)
+        if entry[:-64] != _look(seen):
+            return None
+        self._new[name] = entry
+        return seen.st_size, entry[-64:]
+
+    def put(self, name: str, seen: os.stat_result, digest: str) -> None:
+        """Keep the *digest* of bytes read while the file looked like *seen*, unless it changed only just now."""
+        # st_ctime moves even when someone sets st_mtime back
+        if self._file and max(seen.st_mtime_ns, seen.st_ctime_ns) + _SETTLED_NS <= self._opened_ns:
+            self._new[name] = _look(seen) + digest
+
+    def save(self) -> None:
+        """Replace the cache file, in one step, by what was got and put; other processes see the old or the new one."""
+        if self._file is None or self._new == self._old:
+            return
+        body = json.dumps({"format": _FORMAT, "files": self._new}, separators=(",", ":")).encode()
+        temporary = None
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f"{self._file.name}.", dir=self._file.parent)
+            with open(descriptor, "wb") as stream:
+                stream.write(_seal(body) + body)
+            os.replace(temporary, self._file)
+        except OSError:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def _look(seen: os.stat_result) -> str:
+    # one text, not a list of numbers: a folder of many files is read back in half the time
+    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino} {seen.st_dev} "
+
+
+def _seal(body: bytes) -> bytes:
+    return blake3(body).digest()
+
+
+def _load(file: Path) -> dict[str, str]:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return {}
+    seal, body = content[:32], content[32:]
+    if seal != _seal(body):
+        return {}
+    cached = json.loads(body)
+    return cached["files"] if cached["format"] == _FORMAT else {}
+
+
+_CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
+_SHOWN = 5  # files that a message names
+_WORTH_THREADS = 1024 * 1024  # bytes; below it starting threads costs more than they save
+
+
+class DataFile(NamedTuple):
+    """One file: posix path relative to the data path (``.`` if that is a file), size in bytes, blake3 in 64 hex."""
+
+    path: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """What the data is: two versions are equal exactly when the files' names and bytes are.
+
+    version: ``blake3:<64 hex>``, the digest of the sorted list of [path, size, digest].
+    files: sorted by path.
+    """
+
+    version: str
+    files: tuple[DataFile, ...]
+
+    @property
+    def size(self) -> int:
+        """All files together, in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def data_version(path: Path, cache: Path | None = None) -> DataVersion:
+    """Return the data version of the file or folder *path*. Bytes and line ends are never normalised.
+
+    *cache* names a file that lets the next call skip the files that did not change; keep one for each data path.
+    Symbolic links are followed inside the folder. Raises Refused when the path is missing, holds no bytes, cannot be
+    read, changes meanwhile, or has something in it that is no plain file or lies outside.
+    """
+    known = StatCache(cache)
+    try:
+        files = tuple(_data_file(name, place, known) for name, place in sorted(_listed(path)))
+    except FileNotFoundError as error:
+        raise _changed(error.filename) from error
+    except OSError as error:
+        problem = f"{shown_path(Path(error.filename))} cannot be read ({error.strerror})"
+        raise _refused(problem, "give yourself permission to read it, or repair the disk or mount it is on") from error
+    if not any(file.size for file in files):
+        empty = "every file in it is empty" if files else "no file is in it"
+        raise _refused(f"{shown_path(path)} holds no data: {empty}", "put the data there")
+    known.save()
+    return DataVersion(digest(canonical(files)), files)
+
+
+def differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str) -> Iterator[str]:
+    """Say how files *found* differ from those *needed*, both {path: digest}; *itself* is the name of the path ``.``."""
+    for word, names in (
+        ("changed", [name for name in needed if name in found and needed[name] != found[name]]),
+        ("missing", [name for name in needed if name not in found]),
+        ("added since", [name for name in found if name not in needed]),
+    ):
+        if names:
+            shown = ", ".join(one_line(itself if name == "." else name, 200) for name in names[:_SHOWN])
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield f"{word}: {shown}{more}"
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each file's name and its place on the disk, in any order."""
+    try:
+        top = os.path.realpath(path, strict=True)
+    except FileNotFoundError:
+        problem = f"{shown_path(path)} does not exist"
+        raise _refused(problem, "put the data there, or correct the data path in the config") from None
+    if os.path.isdir(top):
+        yield from _listed_in_folder(top)
+    else:
+        _require_plain_file(top)
+        yield ".", top
+
+
+def _listed_in_folder(top: str) -> Iterator[tuple[str, str]]:
+    pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, ())]
+    while pending:
+        prefix, folder, above = pending.pop()
+        above = (*above, folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                place = _followed(entry.path, top, above) if _is_link(entry) else entry.path
+                if entry.is_dir():
+                    pending.append((f"{prefix}{entry.name}/", place, above))
+                else:
+                    if not entry.is_file():
+                        _require_plain_file(place)
+                    yield prefix + entry.name, place
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    if sys.platform == "win32":  # a junction leads elsewhere too
+        return bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
+    return entry.is_symlink()
+
+
+def _followed(link: str, top: str, above: tuple[str, ...]) -> str:
+    """Return where *link* ends, a place inside *top* that is none of the folders *above* it."""
+    shown = f"the link {shown_path(Path(link))}"
+    try:
+        place = os.path.realpath(link, strict=True)
+    except FileNotFoundError:
+        raise _refused(f"{shown} leads to nothing", "restore what it points to, or delete the link") from None
+    except OSError as error:
+        raise _refused(f"{shown} cannot be followed ({error.strerror})", "delete the link") from None
+    if place in above:
+        raise _refused(f"{shown} leads back to a folder it lies in", "delete the link")
+    if not place.startswith(os.path.join(top, "")):
+        fix = "copy what it points to into the data folder, or make the folder that holds both the data path"
+        raise _refused(f"{shown} leads out of the data path, to {shown_path(Path(place))}", fix)
+    return place
+
+
+def _require_plain_file(place: str) -> None:
+    if not stat.S_ISREG(os.stat(place).st_mode):
+        problem = f"{shown_path(Path(place))} is no plain file but a pipe, socket or device"
+        raise _refused(problem, "move it out of the data path")
+
+
+def _data_file(name: str, place: str, known: StatCache) -> DataFile:
+    if found := known.get(name, place):
+        return DataFile(name, *found)
+    descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        before = os.fstat(descriptor)
+        size = before.st_size
+        # one exact read: a buffered one takes twice as long on a folder of small files
+        start = os.read(descriptor, size + 1) if size < _CHUNK else b""
+        hasher = blake3(start) if size < _WORTH_THREADS else blake3(start, max_threads=blake3.AUTO)
+        if len(start) != size:
+            # read, not mapped: a mapped file that shrinks meanwhile kills the process
+            buffer = memoryview(bytearray(_CHUNK))
+            with FileIO(descriptor, closefd=False) as rest:
+                while count := rest.readinto(buffer):
+                    hasher.update(buffer[:count])
+        after = os.fstat(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, place) from error
+    finally:
+        os.close(descriptor)
+    if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
+        raise _changed(place)
+    value = hasher.hexdigest()
+    known.put(name, after, value)
+    return DataFile(name, size, value)
+
+
+def _changed(place: str) -> Refused:
+    problem = f"{shown_path(Path(place))} changed while it was read"
+    return _refused(problem, "wait until nothing writes to the data, then start again")
+
+
+def _refused(problem: str, fix: str) -> Refused:
+    return Refused([Violation("data_version", problem, fix)])
+
+
+def current_data(values: Mapping[str, Any]) -> DataVersion:
+    """Return the version that the data of the config *values* has now: ``data.path``, relative to the project root."""
+    data = values.get("data")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise Refused(
+            [Violation("data.path", "the config does not say where the data is", "add it to configs/base.yaml")]
+        )
+    if inside_image(PROJECT_ROOT) and not (place := PROJECT_ROOT / path).exists():
+        target = os.path.normpath(place)
+        fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
+        raise Refused([Violation("data_version", f"{path} is not in this container", fix)])
+    return data_version(PROJECT_ROOT / path, data_cache(PROJECT_ROOT, path))
+
+
+def data_cache(root: Path, path: str) -> Path:
+    """Return where the project at *root* remembers the files of the data path *path*.
+
+    One cache for each path: two experiments that take turns must not read everything again each time.
+    """
+    return root / CACHE.name / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"

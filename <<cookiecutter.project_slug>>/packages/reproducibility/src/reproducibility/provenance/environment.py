@@ -1,0 +1,164 @@
+"""The environment: interpreter, machine, locked packages, and where what is installed drifts from the lock."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from email.parser import HeaderParser
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from packaging.utils import canonicalize_name
+
+from ..digest import digest
+from ..errors import Refused, Violation
+from ..lockfile import LOCK, pins
+from ..project import own_packages
+from ..secrets import without_credentials
+from .code import image_name
+
+_TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
+# As it was when Python started: what a run sets later, for its child processes, changes nothing of this one.
+_HASH_SEED = os.environ.get("PYTHONHASHSEED", "random")
+# Installers come with an environment and are not part of what a run imports.
+_INSTALLERS = {"pip", "setuptools", "wheel", "uv"}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One package that is not what the lock says: None stands for `not in the lock` or `not installed`."""
+
+    package: str
+    locked: str | None
+    installed: str | None
+
+    def __str__(self) -> str:
+        if self.installed is None:
+            return f"{self.package} {self.locked} is locked but not installed"
+        if self.locked is None:
+            return f"{self.package} {self.installed} is installed but in no lock"
+        return f"{self.package} is {self.installed}, the lock says {self.locked}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything under the code: versions are exact, memory is in bytes, ``image`` is ``none`` outside a container."""
+
+    python: str
+    implementation: str
+    platform: str
+    machine: str
+    cpu: str
+    cores: int
+    memory: int | None
+    gpus: tuple[str, ...]
+    hash_seed: str
+    lock_digest: str
+    image: str
+    packages: dict[str, str]
+    drift: tuple[Drift, ...]
+    lock: bytes
+
+    def described(self) -> dict[str, Any]:
+        """Return all of it as plain data, without the lock's text, which has its digest."""
+        described = asdict(self)
+        del described["lock"]
+        return described
+
+
+def environment(root: Path) -> Environment:
+    """Describe the running interpreter against the locks in *root*.
+
+    Raises Refused when requirements.txt is missing or has a line that does not pin one package to one version.
+    """
+    lock = root / LOCK
+    try:
+        text = lock.read_bytes()
+    except OSError as error:
+        raise Refused(
+            [Violation("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")]
+        ) from None
+    installed = _installed()
+    return Environment(
+        python=platform.python_version(),
+        implementation=platform.python_implementation(),
+        platform=platform.platform(),
+        machine=platform.machine(),
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        memory=_memory(),
+        gpus=_gpus(),
+        hash_seed=_HASH_SEED,
+        lock_digest=digest(text),
+        image=image_name(root),
+        packages={name: installed[name].version for name in sorted(installed)},
+        drift=_drift(root, pins(LOCK, text), installed),
+        lock=text,
+    )
+
+
+class _Installed(NamedTuple):
+    version: str
+    dist: metadata.Distribution
+
+
+def _installed() -> dict[str, _Installed]:
+    """Return what is installed by canonical name; of two with one name the first on the path, which is imported."""
+    found = {}
+    for dist in reversed(list(metadata.distributions())):
+        # The head alone, and once: asking importlib for name and version parses every package's whole text four times.
+        text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+        head = HeaderParser().parsestr(text.partition("\n\n")[0])
+        if head["Name"]:
+            found[canonicalize_name(head["Name"])] = _Installed(head["Version"], dist)
+    return found
+
+
+def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed]) -> tuple[Drift, ...]:
+    found = []
+    for name, version in locked.items():
+        package = installed.get(name)
+        if package is None:
+            found.append(Drift(name, version, None))
+        elif package.version != version:
+            found.append(Drift(name, version, package.version))
+        elif (source := package.dist.read_text("direct_url.json")) is not None:
+            # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
+            found.append(Drift(name, version, f"{version} from {without_credentials(json.loads(source)['url'])}"))
+    tools = {name for file in _TOOL_LOCKS if (root / file).exists() for name in pins(file, (root / file).read_bytes())}
+    own = own_packages(root).keys()
+    for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS):
+        version, dist = installed[name]
+        if name not in own:
+            found.append(Drift(name, None, version))
+        elif any(file.suffix == ".py" for file in dist.files or ()):
+            found.append(Drift(name, None, f"{version} (a copy, not the project's own files: nox -s dev)"))
+    return tuple(found)
+
+
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _gpus() -> tuple[str, ...]:
+    """Name each NVIDIA GPU with its driver, as its own tool reports them; empty where the tool is missing or fails."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(answer.stdout.split("\n")[:-1]) if answer.returncode == 0 else ()

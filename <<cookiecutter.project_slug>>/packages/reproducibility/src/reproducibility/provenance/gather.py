@@ -1,0 +1,196 @@
+"""The provenance of a run: everything needed to make it again, gathered from the project root before it starts."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..config.loader import Config, config_digest, flatten
+from ..config.yaml import to_yaml
+from ..digest import canonical, digest
+from ..errors import Refused, Violation
+from ..evidence import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH
+from ..git.state import GitState
+from ..lockfile import LOCK
+from ..policy import Policy
+from ..project import PROJECT_ROOT, team_policy
+from ..tags import MLFLOW_TAGS
+from .code import author_in_git, code_state, inside_image
+from .data import DataVersion, current_data
+from .environment import Environment, environment
+from .seeding import Seeding, plan
+
+_CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
+
+# Each part and the tags and params that cannot be told without it.
+_TOLD_BY = {
+    "git": ("git_commit", "git_branch", "git_remote", "git_dirty"),
+    "data": ("data_version",),
+    "author": ("author",),
+    "environment": ("lock_digest", "image"),
+    "seeding": ("seed",),
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run comes from, as it was when the run started. A part that could not be told is None: see `refusals`."""
+
+    values: Mapping[str, Any]
+    config_files: tuple[str, ...]
+    overrides: tuple[str, ...]
+    policy: Policy
+    git: GitState | None
+    data: DataVersion | None
+    author: str | None
+    environment: Environment | None
+    seeding: Seeding | None
+    entry_point: str | None
+    refusals: tuple[Violation, ...]
+
+    @property
+    def untold(self) -> set[str]:
+        """The tags and params that a missing part leaves out; the part's own refusal says why."""
+        return {name for part, names in _TOLD_BY.items() if getattr(self, part) is None for name in names}
+
+    @cached_property
+    def _facts(self) -> dict[str, str]:
+        """The tags that state a fact, without the digest of the manifest that holds them."""
+        facts = {"config_digest": config_digest(self.values)}
+        if self.git:
+            facts |= {
+                "git_commit": self.git.commit,
+                "git_branch": self.git.branch,
+                "git_remote": self.git.remote,
+                "git_dirty": "true" if self.git.dirty else "false",
+            }
+        if self.data:
+            facts["data_version"] = self.data.version
+        if self.author:
+            facts["author"] = self.author
+        if self.environment:
+            facts |= {"lock_digest": self.environment.lock_digest, "image": self.environment.image}
+        return facts
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """The tags of a run, with MLflow's own set to agree."""
+        tags = {**self._facts, "manifest_digest": digest(canonical(self.manifest))}
+        return tags | {theirs: tags[ours] for theirs, ours in MLFLOW_TAGS.items() if ours in tags}
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """Every leaf of the resolved config under its dotted name, plus ``data_version`` and ``seed``."""
+        params = flatten(self.values)
+        if self.data:
+            params["data_version"] = self.data.version
+        if self.seeding:
+            params["seed"] = str(self.seeding.seed)
+        return params
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The evidence as plain data. Its digest is the tag ``manifest_digest``, so that a tag edited later is seen."""
+        manifest = {
+            "schema": MANIFEST_SCHEMA,
+            "tags": self._facts,
+            "params": self.params,
+            "patch_digest": digest(self.git.patch) if self.git and self.git.dirty else None,
+            "data_files": [file._asdict() for file in self.data.files] if self.data else None,
+            "environment": self.environment.described() if self.environment else None,
+            "seeding": asdict(self.seeding) if self.seeding else None,
+            "config_files": self.config_files,
+            "overrides": self.overrides,
+            "policy": self.policy.model_dump(mode="json"),
+            "entry_point": self.entry_point,
+        }
+        return json.loads(canonical(manifest))  # tuples become lists: what is digested is what can be read back
+
+    @cached_property
+    def evidence(self) -> dict[str, bytes]:
+        """The files kept with the run in its folder ``reproducibility/``: {name: content}."""
+        evidence = {
+            MANIFEST: json.dumps(self.manifest, indent=2, sort_keys=True, ensure_ascii=False).encode(
+                "utf-8", "surrogateescape"
+            ),
+            CONFIG: to_yaml(self.values).encode("utf-8", "surrogateescape"),
+            LOCK: self.environment.lock if self.environment else b"",
+        }
+        if self.git and self.git.dirty:
+            evidence[PATCH] = self.git.patch
+        return evidence
+
+
+def gather(config: Config | Mapping[str, Any]) -> Provenance:
+    """Collect the provenance of a run of *config* as it is now; nothing is remembered from an earlier run.
+
+    Every part is looked at even if one fails: what is wrong stands in the result's `refusals`, it is not raised.
+    Only a policy that cannot be read raises Refused at once, because nothing can be judged without it.
+    """
+    policy = team_policy()
+    refusals: list[Violation] = []
+
+    def attempt(step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except Refused as refused:
+            refusals.extend(refused.violations)
+            return None
+
+    values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
+    return Provenance(
+        values=values,
+        config_files=_in_the_project(config.source.files) if isinstance(config, Config) else (),
+        overrides=config.source.overrides if isinstance(config, Config) else (),
+        policy=policy,
+        git=attempt(lambda: code_state(PROJECT_ROOT)),
+        data=attempt(lambda: current_data(values)),
+        author=attempt(author),
+        environment=attempt(lambda: environment(PROJECT_ROOT)),
+        seeding=attempt(lambda: plan(values.get("seed"))),
+        entry_point=entry_point(),
+        refusals=tuple(refusals),  # last: the attempts above fill it
+    )
+
+
+def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
+    """Return *files* as posix paths, relative to the project root where they lie in it."""
+    root = PROJECT_ROOT
+    return tuple((file.relative_to(root) if file.is_relative_to(root) else file).as_posix() for file in files)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return *values* as they read back from JSON, NumPy's numbers as Python's; untouched if JSON cannot hold them."""
+    try:
+        return json.loads(canonical(values))
+    except (TypeError, ValueError):
+        return values
+
+
+def author() -> str:
+    """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
+    if (named := os.environ.get("AUTHOR")) is not None:
+        if not named.strip():
+            raise Refused([Violation("author", "AUTHOR is set but empty", "unset it, or set it to your name")])
+        return named.strip()
+    named = author_in_git(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
+    if named is None:
+        fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
+        if inside_image(PROJECT_ROOT):
+            fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
+        raise Refused([Violation("author", "nobody is named as the author of this run", fix)])
+    return named
+
+
+def entry_point() -> str | None:
+    """The script that was started, relative to the project root; None for a notebook, ``-c`` or a script elsewhere."""
+    script = Path(sys.argv[0]).resolve()
+    # The environment may lie in the project, and a launcher in it (of Jupyter, of pytest) is not the project's.
+    is_own = script.is_relative_to(PROJECT_ROOT) and not script.is_relative_to(Path(sys.prefix).resolve())
+    return script.relative_to(PROJECT_ROOT).as_posix() if is_own and script.is_file() else None

@@ -1,0 +1,187 @@
+"""Recovered data: the very files that a recorded run read, found and put where its code looks for them."""
+
+import os
+import posixpath
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from ..display import one_line, say
+from ..errors import Refused, Violation
+from ..git.command import blob_sizes, blobs, git
+from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences
+from ..tracking.recorded import RecordedRun
+
+
+def levels_above(path: str) -> int:
+    """Return how many folders above the project a relative data path begins: 0 for most, 1 for ``../shared``."""
+    return 0 if os.path.isabs(path) else posixpath.normpath(path).split("/").count("..")
+
+
+def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None) -> dict[str, Any]:
+    """See that the data of *recorded* lies where a run of its code in *project* reads it; return the config to run.
+
+    The data is looked for at its path in *project*, in *given*, at its path in the project *root* of today, file by
+    file there and in git's history, and with `dvc pull` where a pointer is committed. Nothing is written outside
+    *project*. The config differs from the recorded one only in an absolute ``data.path`` that *given* stands in for.
+
+    Raises Refused, naming the files that differ, when that version of the data is nowhere.
+    """
+    values = recorded.values
+    path = str(values["data"]["path"])
+    wanted = recorded.manifest["tags"]["data_version"]
+    place, today = project / path, root / path
+    say("looking for the data of the run ...")
+    if _version(place, data_cache(project, path)) == wanted:
+        return values
+    for source in filter(None, (given, today)):
+        # Its cache comes along: what has been read here is not read again there.
+        if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
+            if os.path.isabs(path):
+                return values | {"data": values["data"] | {"path": str(source.resolve())}}
+            _link(source, place, project)
+            _lend_cache(root, project, path)
+            return values
+    if not os.path.isabs(path):
+        if _assemble(recorded, given or today, place, root, path) and _version(place) == wanted:
+            return values
+        if _pull(place, project, root) and _version(place) == wanted:
+            return values
+    raise Refused([_missing(recorded, given or today, place)])
+
+
+def _version(place: Path, cache: Path | None = None) -> str | None:
+    found = _read(place, cache)
+    return found.version if found else None
+
+
+def _read(place: Path, cache: Path | None = None) -> DataVersion | None:
+    """Return what the data at *place* is; None where there is none, or none that a run could have read."""
+    try:
+        return data_version(place, cache)
+    except Refused:
+        return None
+
+
+def _link(source: Path, place: Path, project: Path) -> None:
+    """Make *source* appear at *place*: as a link, so that it costs nothing, and where that would not do as a copy."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(place):
+        try:
+            place.symlink_to(source.resolve(), target_is_directory=source.is_dir())
+        except OSError:  # Windows lets not everybody make one
+            pass
+        else:
+            # A pattern such as `data/` ignores a folder, but no link, and the run would count as one with changes.
+            if not place.parent.resolve().is_relative_to(project) or not _is_seen(project, place):
+                return
+            place.unlink()
+    _copy(source, place)
+
+
+def _is_seen(project: Path, place: Path) -> bool:
+    return bool(git(project, "status", "--porcelain", "--untracked-files=all", "--", str(place)))
+
+
+def _copy(source: Path, place: Path) -> None:
+    source = source.resolve()
+    if source.is_dir():
+        shutil.copytree(source, place, dirs_exist_ok=True)
+    else:
+        place.unlink(missing_ok=True)
+        shutil.copyfile(source, place)
+
+
+def _lend_cache(root: Path, project: Path, path: str) -> None:
+    """Give the run what is known about files that it sees through a link; it checks that itself."""
+    known, there = data_cache(root, path), data_cache(project, path)
+    if known.exists():
+        there.parent.mkdir(exist_ok=True)
+        shutil.copyfile(known, there)
+
+
+def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
+    """Put the files together from what is left of them at *source* and from git's history; tell if all were found."""
+    needed = [DataFile(**file) for file in recorded.manifest["data_files"]]
+    there = _read(source)
+    kept = {file.digest: file.path for file in there.files} if there else {}
+    lost = [file for file in needed if file.digest not in kept]
+    found = _in_history(root, path, lost) if lost else {}
+    if any(file.digest not in found for file in lost):
+        return False
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    for file in needed:
+        target = place / file.path if file.path != "." else place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.digest in found:
+            target.write_bytes(found[file.digest])
+        else:
+            shutil.copyfile(source / kept[file.digest] if kept[file.digest] != "." else source, target)
+    return True
+
+
+def _in_history(root: Path, path: str, lost: Sequence[DataFile]) -> dict[str, bytes]:
+    """Return {digest: content} of the files in *lost* that some commit or stash has, or had, under *path*."""
+    try:
+        log = git(root, "log", "--all", "--reflog", "--format=", "--raw", "--no-abbrev", "-m", "-z", "--", path)
+    except Refused:  # the path leads out of the repository
+        return {}
+    lines = (line[1:].decode().split() for line in log.split(b"\0") if line.startswith(b":"))
+    entries = {entry for old, new, before, after, _ in lines for entry in ((old, before), (new, after))}
+    names = sorted(name for mode, name in entries if mode.startswith("100"))  # no links, submodules or absences
+    sizes = {file.size for file in lost}
+    fitting = [name for name, size in zip(names, blob_sizes(root, names, {}), strict=True) if size in sizes]
+    contents = blobs(root, fitting, {}).values()
+    wanted = {file.digest for file in lost}
+    return {value: content for content in contents if (value := blake3(content).hexdigest()) in wanted}
+
+
+def _pull(place: Path, project: Path, root: Path) -> bool:
+    """Let DVC fetch what the pointers of the commit name, into the cache that the user has; tell whether it did."""
+    pointers, dvc = _pointers(place), shutil.which("dvc")
+    if not pointers or dvc is None:
+        return False
+    theirs, ours = (
+        next((folder / ".dvc" for folder in (at, *at.parents) if (folder / ".dvc").is_dir()), None)
+        for at in (root, project)
+    )
+    if theirs is None or ours is None:
+        return False
+    local = theirs / "config.local"
+    if local.exists():  # where a user keeps the passwords of the remotes
+        shutil.copyfile(local, ours / "config.local")
+    say("fetching the data with dvc ...")
+    cache = subprocess.run([dvc, "cache", "dir"], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    shared = Path(root, cache.stdout.strip()) if cache.returncode == 0 and cache.stdout.strip() else theirs / "cache"
+    for command in (["cache", "dir", "--local", str(shared.resolve())], ["pull", "--quiet", *map(str, pointers)]):
+        if subprocess.run([dvc, *command], cwd=project, stdout=subprocess.DEVNULL, check=False).returncode:
+            return False
+    return True
+
+
+def _pointers(place: Path) -> list[Path]:
+    """Return the files in which DVC says what belongs at *place*."""
+    candidates = [place.with_name(f"{place.name}.dvc"), *(place.rglob("*.dvc") if place.is_dir() else [])]
+    return [pointer for pointer in candidates if pointer.is_file()]
+
+
+def _missing(recorded: RecordedRun, source: Path, place: Path) -> Violation:
+    path, wanted = recorded.values["data"]["path"], recorded.manifest["tags"]["data_version"]
+    needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
+    found = _read(source)
+    if found is None:
+        there = f"nothing that can be read is at {one_line(str(source), 200)}"
+    else:
+        there = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
+    problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {there}"
+    fix = "bring that version back, or name the place where it is with --data PATH"
+    if _pointers(place) and shutil.which("dvc") is None:
+        fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
+    return Violation("data_version", problem, fix)

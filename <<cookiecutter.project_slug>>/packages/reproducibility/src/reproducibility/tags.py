@@ -1,0 +1,45 @@
+"""The tags of a run: every name, written once, with what the tag means."""
+
+# --- Provenance: where a run comes from. Frozen from the start of the run.
+PROVENANCE_TAGS = frozenset(
+    {
+        "git_commit",
+        "git_branch",
+        "git_remote",
+        "git_dirty",
+        "data_version",
+        "author",
+        "config_digest",
+        "lock_digest",
+        "image",
+        "manifest_digest",
+    }
+)
+# MLflow's own tags, and the tag of ours that says the same more exactly.
+MLFLOW_TAGS = {
+    "mlflow.source.git.branch": "git_branch",
+    "mlflow.source.git.commit": "git_commit",
+    "mlflow.user": "author",
+}
+# What a run and its reproduction have in common. (The config may name another place of the same data.)
+MADE_FROM = ("git_commit", "data_version", "lock_digest")
+# What says which code ran on what.
+ORIGIN_TAGS = ("git_commit", "git_dirty", "data_version", "lock_digest", "config_digest")
+# A run that began with the team's defaults may set these once more, in the request that logs its first params.
+RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
+
+# --- Life of a run.
+PARENT_TAG = "mlflow.parentRunId"
+FAILURE_TAG = "failure"  # why a run ended early
+
+# --- Reproduction, on the run that was made: the run that it reproduces, the verdict, and what differs.
+REPRODUCES, REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces", "reproduces_verdict", "reproduces_note"
+# The same on the run that was reproduced, of the last time.
+REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCED_NOTE = "reproduced_by", "reproduced_verdict", "reproduced_note"
+
+# --- For the machinery alone. Tools that show tags to people leave these out.
+INTERNAL = "reproducibility."
+PROCESS_TAG = f"{INTERNAL}process"  # the process that records the run
+TOKEN_DIGEST_TAG = f"{INTERNAL}token_digest"  # digest of a one-time token: only the process that began the run knows it
+TOKEN_TAG = f"{INTERNAL}token"  # the token itself, set just before the run ends
+ATTEMPT_TAG = f"{INTERNAL}attempt"  # names one attempt to reproduce a run

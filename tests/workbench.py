@@ -1,0 +1,98 @@
+"""A copy of the rendered project to experiment in: a user's scripts are started, and the store is read by SQL."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+# Every experiment says this from inside its run: where it is missing, nothing was computed.
+INSIDE = "the experiment is running"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run as the store has it; `evidence` is the folder of its artifacts called reproducibility."""
+
+    id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    evidence: Path
+
+
+def store_at(path: Path) -> dict[str, str]:
+    """The environment in which runs go to the database at *path*."""
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{path.as_posix()}"}
+
+
+class Workbench:
+    """A project at *path* with a git repository of its own; `PACKAGE` in what is written is its package's name."""
+
+    def __init__(self, run_in: Callable[..., CompletedProcess[str]], path: Path) -> None:
+        self._run_in = run_in
+        self.path = path
+        self.package = next(path.glob("src/*/experiment.py")).parent.name
+        self.machinery = path / "packages" / "reproducibility" / "src" / "reproducibility"
+        self.store = path / "mlflow.db"
+
+    def run(self, *argv: str | Path, **options: Any) -> CompletedProcess[str]:
+        """Run a command there; the time limit is far beyond what any of them takes."""
+        return self._run_in(self.path, *argv, **({"timeout": 180} | options))
+
+    def python(self, code: str, *arguments: str, **options: Any) -> CompletedProcess[str]:
+        return self.run("python", "-c", code.replace("PACKAGE", self.package), *arguments, **options)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments, check=True).stdout.strip()
+
+    def write(self, name: str, content: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content.replace("PACKAGE", self.package), encoding="utf-8", newline="\n")
+        return path
+
+    def edit(self, name: str, before: str, after: str) -> None:
+        """Replace *before*, which must be there, in a file."""
+        content = (self.path / name).read_text(encoding="utf-8")
+        assert before in content, f"{name} has no {before!r}"
+        self.write(name, content.replace(before, after))
+
+    def commit(self) -> str:
+        """Commit everything that git does not ignore; return the commit's id."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message=Another step")
+        return self.git("rev-parse", "HEAD")
+
+    def runs(self, store: Path | None = None) -> dict[str, RecordedRun]:
+        """Return what the store holds: {name of the run: run}. Without a store there is nothing."""
+        return {run.name: run for run in self.every_run(store)}
+
+    def every_run(self, store: Path | None = None) -> list[RecordedRun]:
+        """Return every run of the store, also those of one name, the oldest first."""
+        store = store or self.store
+        if not store.exists():
+            return []
+        with closing(sqlite3.connect(store)) as database:
+
+            def pairs(table: str, run_id: str) -> dict[str, Any]:
+                return dict(database.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", (run_id,)))  # noqa: S608
+
+            return [
+                RecordedRun(
+                    run_id,
+                    name,
+                    status,
+                    pairs("tags", run_id),
+                    pairs("params", run_id),
+                    pairs("latest_metrics", run_id),
+                    Path(uri.removeprefix("file://")) / "reproducibility",
+                )
+                for run_id, name, status, uri in database.execute(
+                    "SELECT run_uuid, name, status, artifact_uri FROM runs ORDER BY start_time"
+                )
+            ]
