@@ -39,7 +39,7 @@ def plain_read(path: Path) -> None:
 
 def main(way: str, path: Path, package: str = "", cache: str = "") -> None:
     if way == "ours":
-        data_version = import_module(f"reproducibility.provenance.data").data_version
+        data_version = import_module("reproducibility.provenance.data").data_version
     started = time.perf_counter()
     if way == "ours":
         data_version(path, Path(cache) if cache else None)

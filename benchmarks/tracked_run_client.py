@@ -34,7 +34,7 @@ def count_requests() -> None:
 
 def tracked(package: str, artifact: Path) -> Callable[[], str]:
     """Return a run the way the project does it."""
-    reproducibility = importlib.import_module(f"reproducibility")
+    reproducibility = importlib.import_module("reproducibility")
     model = importlib.import_module(f"{package}.config").ExperimentConfig
     config = reproducibility.load(reproducibility.PROJECT_ROOT / "configs" / "experiment.yaml", model)
 

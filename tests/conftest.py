@@ -18,7 +18,7 @@ MACHINERY = "packages/reproducibility"
 
 # What the machine around the tests says about itself, and must not say to a child.
 OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "NOX_", "CI_", "XDG_CONFIG_")
-OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "AUTHOR", "EMAIL", "CI"}
+OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "AUTHOR", "EMAIL", "CI"}
 
 Render = Callable[..., CompletedProcess[str]]
 RunIn = Callable[..., CompletedProcess[str]]
@@ -119,13 +119,17 @@ def fresh_project(project: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of an environment with the project's own lock, tests included, and the project itself installed."""
-    return python_of(once("environment", lambda folder: install(folder, project, "requirements-dev.txt", MACHINERY, ".")) / "venv")
+    return python_of(
+        once("environment", lambda folder: install(folder, project, "requirements-dev.txt", MACHINERY, ".")) / "venv"
+    )
 
 
 @pytest.fixture(scope="session")
 def server_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
     """The Python of an environment for the tracking server, the project installed, as on the team's server."""
-    return python_of(once("server", lambda folder: install(folder, project, "requirements-server.txt", MACHINERY)) / "venv")
+    return python_of(
+        once("server", lambda folder: install(folder, project, "requirements-server.txt", MACHINERY)) / "venv"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,7 @@ def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(
         assert len(runs[name]["problems"]) == 1
 
 
-def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(
-    workbench: Workbench, tmp_path
-) -> None:
+def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(workbench: Workbench, tmp_path) -> None:
     store = tmp_path / "copy.db"
     copy(workbench.store, store)
     with closing(sqlite3.connect(store)) as database, database:

@@ -291,9 +291,7 @@ def test_an_image_is_of_its_commit_although_the_code_did_not_change(workbench: W
     assert f"{name}-" in on_gpus.stdout.splitlines()[-1]  # a name of its own
 
 
-def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(
-    workbench: Workbench, tmp_path: Path
-) -> None:
+def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(workbench: Workbench, tmp_path: Path) -> None:
     workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
     workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
     workbench.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')

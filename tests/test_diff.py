@@ -14,8 +14,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import Workbench
 from tracking_server import TrackingServer
+from workbench import Workbench
 
 # Records one run for each name it is asked for, until there is nobody to ask; what happens on the way is in the name.
 # It stays while the project around it is changed, because starting Python and importing MLflow takes seconds.

@@ -13,8 +13,8 @@ from subprocess import CompletedProcess
 from urllib.error import HTTPError
 
 import pytest
-from workbench import Workbench, RecordedRun
 from tracking_server import TrackingServer
+from workbench import RecordedRun, Workbench
 
 GATE = "reproducibility gate: "
 # Somebody who has MLflow, and has never heard of the project.

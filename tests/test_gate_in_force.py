@@ -12,8 +12,8 @@ from subprocess import CompletedProcess
 from urllib.error import HTTPError
 
 import pytest
-from workbench import Workbench
 from tracking_server import TrackingServer
+from workbench import Workbench
 
 ADA, PASSWORD = "ada@example.com", "correct horse battery"
 ADMIN, ADMINS_PASSWORD = "operator", "staple of the horse"

@@ -10,9 +10,9 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import Workbench
 from postgres_server import postgres_server, programs
 from tracking_server import TrackingServer
+from workbench import Workbench
 
 CLIENTS, RUNS = 16, 200
 # Every third run lacks something. Each tells how it ended for its client, one line of JSON for each.
@@ -163,9 +163,7 @@ def test_of_many_at_once_the_good_are_whole_and_the_others_refused(
     assert len(found) == len(good) + refused["FAILED"]
 
 
-def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(
-    workbench: Workbench, server: TrackingServer
-) -> None:
+def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(workbench: Workbench, server: TrackingServer) -> None:
     told, found = crowd(workbench, server, "restarted", restart_after=RUNS // 3)
     assert len(told) == RUNS
     for run in told:

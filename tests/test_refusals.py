@@ -274,9 +274,7 @@ def test_a_tag_that_is_not_text_is_refused(refused: Refused, value: object) -> N
 
 @pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "{1, 2}", "b'x'", "os"])
 def test_a_value_that_no_file_can_keep_is_refused(refused: Refused, workbench: Workbench, value: str) -> None:
-    workbench.edit(
-        "scripts/attempt.py", 'eval(os.environ["CONFIG"])', f'eval(os.environ["CONFIG"]) | {{"x": {value}}}'
-    )
+    workbench.edit("scripts/attempt.py", 'eval(os.environ["CONFIG"])', f'eval(os.environ["CONFIG"]) | {{"x": {value}}}')
     workbench.commit()
     assert "config: it holds a value that cannot be recorded" in refused(values=VALUES)
 

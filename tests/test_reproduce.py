@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from workbench import Workbench, RecordedRun, store_at
+from workbench import RecordedRun, Workbench, store_at
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to processes")
 

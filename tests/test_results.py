@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from workbench import Workbench, RecordedRun
+from workbench import RecordedRun, Workbench
 
 SMALL = ("--set", "model.n_estimators=5")
 

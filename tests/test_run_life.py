@@ -8,7 +8,7 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import Workbench, RecordedRun, store_at
+from workbench import RecordedRun, Workbench, store_at
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could catch")
 

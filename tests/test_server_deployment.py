@@ -496,7 +496,7 @@ def test_an_env_is_read_as_compose_reads_it(fresh_project: Path, run_in, address
     admin = "SERVER_ALLOWED_HOSTS=x\nSERVER_ADMIN_USERNAME=it's # me\nSERVER_ADMIN_PASSWORD=c\n"
     (fresh_project / ".env").write_text(f"SERVER_PORT=5001\nSERVER_ADDRESS={address}\n{admin}{secrets}", "utf-8")
     package = next(fresh_project.glob("src/*/reproducibility")).parent.name
-    code = f"from reproducibility.container.stack import read; print(read().url, read().admin)"
+    code = "from reproducibility.container.stack import read; print(read().url, read().admin)"
     assert run_in(fresh_project, "python", "-c", code).stdout == f"http://{host}:5001 it's\n"
 
 

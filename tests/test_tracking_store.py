@@ -230,9 +230,7 @@ def test_a_database_that_is_a_folder_is_named(workbench: Workbench, tmp_path: Pa
 def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tmp_path: Path) -> None:
     store = tmp_path / "mlflow.db"
     inside = f"import sqlite3; c = sqlite3.connect({str(store)!r}); c.execute('DROP TABLE latest_metrics'); c.commit()"
-    assert "cannot be used" in unusable(
-        workbench, store_at(store)["MLFLOW_TRACKING_URI"], computed=True, inside=inside
-    )
+    assert "cannot be used" in unusable(workbench, store_at(store)["MLFLOW_TRACKING_URI"], computed=True, inside=inside)
     with closing(sqlite3.connect(store)) as database:
         assert database.execute("SELECT status FROM runs").fetchall() != [("FINISHED",)]
 
