@@ -1,13 +1,20 @@
-"""A copy of the rendered project to experiment in: a user's scripts are started, and the store is read by SQL."""
+"""A copy of the rendered project to experiment in: a user's scripts are started, and the store is read by SQL.
+
+The programs of the tests lie in tests/scripts/. `workbench.script("x.py", ...)` runs one from there, as code that is no
+file of the project. `workbench.add("x.py")` copies one to scripts/ of the project, where `workbench.run("python",
+"scripts/x.py")` starts it as a user's own. `copy_run(database, run, run_id, name)` copies a run by SQL.
+"""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile, copytree
 from subprocess import CompletedProcess
 from typing import Any
 
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
 # Every experiment says this from inside its run: where it is missing, nothing was computed.
 INSIDE = "the experiment is running"
 
@@ -30,6 +37,27 @@ def store_at(path: Path) -> dict[str, str]:
     return {"MLFLOW_TRACKING_URI": f"sqlite:///{path.as_posix()}"}
 
 
+def copy_run(
+    database: sqlite3.Connection,
+    run: RecordedRun,
+    run_id: str,
+    name: str,
+    tables: Sequence[str] = ("runs", "tags", "params", "latest_metrics", "metrics"),
+) -> Path:
+    """Copy *run* in *database* under another id and name, with its evidence; return the folder of that evidence.
+
+    tables: what is copied; a run needs ``runs`` at least. The caller commits.
+    """
+    for table in tables:
+        columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+        copied = ", ".join("?" if column == "run_uuid" else column for column in columns)
+        query = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {copied} FROM {table} WHERE run_uuid = ?"  # noqa: S608
+        database.execute(query, (run_id, run.id))
+    moved = "UPDATE runs SET name = ?, artifact_uri = replace(artifact_uri, ?, ?) WHERE run_uuid = ?"
+    database.execute(moved, (name, run.id, run_id, run_id))
+    return Path(copytree(run.evidence, str(run.evidence).replace(run.id, run_id)))
+
+
 class Workbench:
     """A project at *path* with a git repository of its own; `PACKAGE` in what is written is its package's name."""
 
@@ -46,6 +74,15 @@ class Workbench:
 
     def python(self, code: str, *arguments: str, **options: Any) -> CompletedProcess[str]:
         return self.run("python", "-c", code.replace("PACKAGE", self.package), *arguments, **options)
+
+    def script(self, name: str, *arguments: str | Path, **options: Any) -> CompletedProcess[str]:
+        """Run tests/scripts/*name* in the project, whose code it can import, as a program from elsewhere."""
+        return self.run("python", SCRIPTS / name, *arguments, **options)
+
+    def add(self, *names: str) -> None:
+        """Copy each of tests/scripts/*names* to the project's folder scripts/, as a user's own file."""
+        for name in names:
+            copyfile(SCRIPTS / name, self.path / "scripts" / name)
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments, check=True).stdout.strip()
