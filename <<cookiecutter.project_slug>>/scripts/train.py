@@ -1,7 +1,8 @@
 """Train one experiment: python scripts/train.py --config configs/experiment.yaml [--set model.max_depth=3]"""
 
-from << cookiecutter.package_name >>.config import ExperimentConfig
 from reproducibility import experiment_command
+
+from << cookiecutter.package_name >>.config import ExperimentConfig
 
 
 def run_experiment(config: ExperimentConfig) -> str:

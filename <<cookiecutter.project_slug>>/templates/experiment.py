@@ -5,11 +5,11 @@ is refused if it could not be made again, carries its tags, params and evidence,
 """
 
 import mlflow
+from reproducibility import experiment_command, tracked_run
 from sklearn.dummy import DummyClassifier
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
 from << cookiecutter.package_name >>.data import load_split
-from reproducibility import experiment_command, tracked_run
 
 
 def train_and_evaluate(config: ExperimentConfig) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reproducibility import PROJECT_ROOT, load
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
-from reproducibility import PROJECT_ROOT, load
 
 EXPERIMENT = PROJECT_ROOT / "configs" / "experiment.yaml"
 

@@ -1,9 +1,9 @@
 """The knobs: what can be set, and what is refused."""
 
 import pytest
+from reproducibility import PROJECT_ROOT, Refused, load
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
-from reproducibility import PROJECT_ROOT, Refused, load
 
 EXPERIMENT = PROJECT_ROOT / "configs" / "experiment.yaml"
 

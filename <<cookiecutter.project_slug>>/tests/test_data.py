@@ -1,10 +1,10 @@
 """The data: the rows held out, and what happens when there is no table."""
 
 import pytest
+from reproducibility import Refused
 
 from << cookiecutter.package_name >>.config import ExperimentConfig
 from << cookiecutter.package_name >>.data import load_split
-from reproducibility import Refused
 
 
 def test_every_row_is_on_one_side_of_the_split(config: ExperimentConfig) -> None:

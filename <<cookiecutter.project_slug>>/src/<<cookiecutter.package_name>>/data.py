@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from reproducibility import PROJECT_ROOT, Refused, Violation
 from sklearn.model_selection import train_test_split
 
 from .config import DataConfig
-from reproducibility import PROJECT_ROOT, Refused, Violation
 
 TARGET = "species"
 NUMERIC = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]

@@ -5,6 +5,7 @@ import mlflow.sklearn
 import numpy as np
 from matplotlib.figure import Figure
 from mlflow.models import infer_signature
+from reproducibility import locked_requirements, tracked_run
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, balanced_accuracy_score, f1_score, log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -12,7 +13,6 @@ from sklearn.pipeline import Pipeline
 from .config import ExperimentConfig
 from .data import Split, load_split
 from .model import build_model
-from reproducibility import locked_requirements, tracked_run
 
 
 def run_experiment(config: ExperimentConfig) -> str:
