@@ -1,12 +1,14 @@
 """The policy: what a run must carry. One pure function judges a run for the client, CI and the server alike."""
 
+import math
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import Field
 
-from .config.loader import Section
+from .config.values import Section
 from .errors import Violation
 
 _BLAKE3 = re.compile(r"blake3:[0-9a-f]{64}")
@@ -23,16 +25,29 @@ _FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
 
 
 class Tolerance(Section):
-    """How close a run that was made again must come to the run it repeats.
+    """How far the results of a reproduction may be from those of the run.
 
-    Two values of a metric count as the same when they differ by at most *atol*, or by at most *rtol* times the larger
-    of the two. not_compared: patterns of the names of metrics, models and files that tell about the machine or the day
-    and not about what was learned.
+    not_compared: patterns of the names of metrics, models and files that depend on the machine or the day, such as
+    durations.
     """
 
     rtol: float = Field(ge=0)
     atol: float = Field(ge=0)
     not_compared: tuple[str, ...]
+
+    def compares(self, name: str) -> bool:
+        """Tell whether a metric, model or file called *name* is compared at all."""
+        return not any(fnmatchcase(name, pattern) for pattern in self.not_compared)
+
+    def match(self, a: float, b: float) -> bool:
+        """Tell whether two values of a metric match: NaN matches NaN, and a number a number that is near enough.
+
+        They differ by at most *atol*, or by at most *rtol* times the larger of the two.
+        """
+        return math.isclose(a, b, rel_tol=self.rtol, abs_tol=self.atol) or (math.isnan(a) and math.isnan(b))
+
+
+EXACT = Tolerance(rtol=0, atol=0, not_compared=())
 
 
 class Policy(Section):

@@ -3,8 +3,6 @@
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
-from math import isclose, isnan
 from typing import NamedTuple
 
 from .digest import digest
@@ -109,15 +107,9 @@ def why_not_reproduced(run: StoredRun, second: StoredRun, policy: Policy) -> str
         return f"run {second.run_id} does not repeat its run {run.run_id}"
     if differing := [tag for tag in MADE_FROM if run.tags.get(tag) != second.tags.get(tag)]:
         return f"run {second.run_id} was made from another {', '.join(differing)}"
-    rules = policy.tolerance
-    for name in sorted(run.metrics.keys() | second.metrics.keys()):
-        if any(fnmatchcase(name, pattern) for pattern in rules.not_compared):
-            continue
+    for name in filter(policy.tolerance.compares, sorted(run.metrics.keys() | second.metrics.keys())):
         one, other = run.metrics.get(name), second.metrics.get(name)
-        same = one == other or (one is not None and other is not None and isnan(one) and isnan(other))
-        if not same and (
-            one is None or other is None or not isclose(one, other, rel_tol=rules.rtol, abs_tol=rules.atol)
-        ):
+        if one is None or other is None or not policy.tolerance.match(one, other):
             return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {second.run_id}"
     return None
 
