@@ -1,4 +1,4 @@
-"""The audit of a tracking store: which of its runs could be made again, which could not and why, which died."""
+"""The audit of a tracking store: which of its runs can be reproduced, which cannot and why, and which died."""
 
 from collections import Counter
 from collections.abc import Iterator, Sized
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..display import counted, emit
-from ..errors import Refused, Unreadable, Violation
+from ..errors import Refused, Unreadable, Violation, refuse
 from ..policy import Policy
 from ..project import team_policy
 from ..reproduce.promote import doubts
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-Class = Literal["complies", "does not comply", "ended without a result", "running", "died", "cannot be told"]
-_DEATH = "its process ended without a word (killed, or the machine went down); closed by `repro audit --close-dead`"
-_ELSEWHERE = "running, on another machine or from before processes were named"
+Class = Literal["complies", "does not comply", "ended without a result", "running", "died", "unknown"]
+_DEATH = "its process was killed, or the machine went down; closed by `repro audit --close-dead`"
+_ELSEWHERE = "running on another machine, or recorded without the name of its process"
+# In the order of urgency; runs that comply are only counted.
+_LISTED: tuple[Class, ...] = ("died", "does not comply", "unknown", "running", "ended without a result")
+_PLURALS = {"complies": "comply", "does not comply": "do not comply"}
 
 
 @dataclass(frozen=True)
 class Audited:
-    """One run: what it is worth, and why, in the words of the checks that fail."""
+    """One run: its class, and why, in the words of the checks that fail."""
 
     run_id: str
     experiment: str
@@ -43,7 +46,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class AuditedAlias:
-    """A protected alias of a registered model: the version that it points to, and why others cannot rely on that."""
+    """A protected alias of a registered model: the version that it points to, and why nobody can rely on that one."""
 
     model: str
     alias: str
@@ -53,10 +56,10 @@ class AuditedAlias:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found out about the runs of a store, newest first, and about the protected aliases of its models.
+    """The runs of a store, newest first, and the protected aliases of its models.
 
-    It holds if no run and no alias claims more than it is worth. exit_status: 0 if it holds, 1 if not, 2 if nothing
-    speaks against it but that some runs cannot be told.
+    The audit holds if every finished run complies, no run died and every alias can be relied on. exit_status: 0 if it
+    holds, 1 if it does not, 2 if nothing fails and the class of a run is unknown.
     """
 
     place: str
@@ -72,19 +75,19 @@ class Audit:
         verdicts = {run.verdict for run in self.runs}
         if verdicts & {"does not comply", "died"} or any(alias.problems for alias in self.aliases):
             return 1
-        return 2 if "cannot be told" in verdicts else 0
+        return 2 if "unknown" in verdicts else 0
 
 
 def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
-    """Look at every run of *experiment*, or of the whole store and its models, against the policy of configs/base.yaml.
+    """Check every run of *experiment*, or of the whole store and its models, against the policy of configs/base.yaml.
 
     With *close_dead*, runs whose process is gone from this machine end KILLED, with the reason in the tag ``failure``.
-    Raises Refused when there is no such experiment, StoreUnavailable when the store is away.
+    Raises Refused when there is no such experiment, StoreUnavailable when the store is unreachable.
     """
     policy = team_policy()
     client = connect()
     runs = list(_runs(client, experiment))
-    audited = tuple(_audited(client, *found, policy, close_dead) for found in counted(runs, "looking at the runs"))
+    audited = tuple(_audited(client, *each, policy, close_dead) for each in counted(runs, "checking the runs"))
     aliases = () if experiment else tuple(_aliases(client, policy))
     return Audit(without_credentials(client.tracking_uri), audited, aliases)
 
@@ -95,27 +98,25 @@ def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
     for model in models:
         for alias, version in sorted(model.aliases.items()):
             if is_protected(alias, policy):
-                found = _of_the_version(client, model.name, str(version))
-                yield AuditedAlias(model.name, alias, str(version), tuple(map(str, found)))
+                problems = tuple(map(str, _version_problems(client, model.name, str(version))))
+                yield AuditedAlias(model.name, alias, str(version), problems)
 
 
-def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Violation]:
-    whose = f"version {number} of {model}"
-    with reachable(client.tracking_uri):
-        version = client.get_model_version(model, number)
-        try:
-            run = find_run(client, version.run_id or "none")
-        except Refused:
-            return [Violation(whose, "the run that it is the model of is not there", "promote one that is")]
-        outputs = run.outputs.model_outputs if run.outputs else []
-        try:
+def _version_problems(client: "MlflowClient", model: str, number: str) -> list[Violation]:
+    """Return why nobody can rely on the version *number* of *model*."""
+    key = f"version {number} of {model}"
+    try:
+        with reachable(client.tracking_uri):
+            version = client.get_model_version(model, number)
+            try:
+                run = find_run(client, version.run_id or "none")
+            except Refused:
+                return [Violation(key, "the run that logged it does not exist", "promote a run that does")]
+            outputs = run.outputs.model_outputs if run.outputs else []
             with readable(client, run, "its model"):
                 places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
-        except Unreadable as unreadable:
-            return [*unreadable.violations]
-        if client.get_model_version_download_uri(model, number) not in places:
-            return [Violation(whose, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
-    try:
+            if client.get_model_version_download_uri(model, number) not in places:
+                return [Violation(key, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
         return doubts(client, run)[0]
     except Unreadable as unreadable:
         return [*unreadable.violations]
@@ -124,38 +125,34 @@ def _of_the_version(client: "MlflowClient", model: str, number: str) -> list[Vio
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
     """Yield every run, with the name of its experiment."""
     with reachable(client.tracking_uri):
-        if experiment is None:
-            found = _pages(client.search_experiments)
-        else:
-            one = client.get_experiment_by_name(experiment)
-            found = [one] if one else []
-            if not found:
-                names = ", ".join(sorted(each.name for each in _pages(client.search_experiments))[:10])
-                raise Refused([Violation("experiment", f"there is no {experiment!r}", f"take one of these: {names}")])
-        for each in found:
+        experiments = list(_pages(client.search_experiments))
+        if experiment is not None and (only := client.get_experiment_by_name(experiment)) is None:
+            names = ", ".join(sorted(each.name for each in experiments)[:10])
+            refuse("experiment", f"there is no {experiment!r}", f"take one of these: {names}")
+        for each in experiments if experiment is None else [only]:
             yield from ((each.name, run) for run in _pages(client.search_runs, experiment_ids=[each.experiment_id]))
 
 
 def _pages(search: object, **arguments: object) -> Iterator:
     token = None
     while True:
-        found = search(**arguments, page_token=token)
-        yield from found
-        token = found.token
+        page = search(**arguments, page_token=token)
+        yield from page
+        token = page.token
         if not token:
             return
 
 
 def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy, close_dead: bool) -> Audited:
     tags, status = run.data.tags, run.info.status
-    verdict, problems = _of_the_end(tags, status)
+    verdict, problems = _by_status(tags, status)
     if verdict == "died" and close_dead:
         return _audited(client, experiment, _closed(client, run), policy, False)
     if verdict == "complies":
         try:
             validation = judge(client, read_run(client, run), policy)
         except Unreadable as unreadable:
-            verdict, problems = "cannot be told", tuple(map(str, unreadable.violations))
+            verdict, problems = "unknown", tuple(map(str, unreadable.violations))
         else:
             problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
             verdict = "does not comply" if problems else "complies"
@@ -163,19 +160,20 @@ def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy
 
 
 def _closed(client: "MlflowClient", run: "Run") -> "Run":
-    """End *run*, whose process is gone; return it as it is then, also where it ended by itself meanwhile."""
+    """End *run*, whose process is gone; return the run as it is afterwards, even if it ended by itself meanwhile."""
     run_id = run.info.run_id
     with reachable(client.tracking_uri):
         try:
             with reachable(client.tracking_uri):
                 client.set_tag(run_id, FAILURE_TAG, _DEATH)
                 client.set_terminated(run_id, "KILLED")
-        except Refused:  # its record is closed
+        except Refused:  # the run has ended, and the gate accepts no changes
             pass
         return client.get_run(run_id)
 
 
-def _of_the_end(tags: dict[str, str], status: str) -> tuple[Class, tuple[str, ...]]:
+def _by_status(tags: dict[str, str], status: str) -> tuple[Class, tuple[str, ...]]:
+    """Return the class of a run as far as its status shows it, and why; a FINISHED run is still to be validated."""
     if status == "FINISHED":
         return "complies", ()
     if status in CLOSED:
@@ -186,13 +184,8 @@ def _of_the_end(tags: dict[str, str], status: str) -> tuple[Class, tuple[str, ..
     return "running", (() if alive else (_ELSEWHERE,))
 
 
-# In the order of urgency; what complies is only counted.
-_SHOWN = ("died", "does not comply", "cannot be told", "running", "ended without a result")
-_OF_MANY = {"complies": "comply", "does not comply": "do not comply"}
-
-
 def show_audit(audit: Audit, as_json: bool) -> None:
-    """Print *audit*: for people a count of each verdict, and every run that does not comply with the reason."""
+    """Print *audit*: for people a count of each class, and every run that does not comply with the reason."""
     counts = Counter(run.verdict for run in audit.runs)
     data = asdict(audit) | {"counts": counts, "holds": audit.holds}
     emit(as_json, lambda: data, lambda console: _draw(console, audit, counts))
@@ -201,30 +194,29 @@ def show_audit(audit: Audit, as_json: bool) -> None:
 def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
     from rich.table import Table
 
-    shown = [run for verdict in _SHOWN for run in audit.runs if run.verdict == verdict]
-    if shown:
+    if shown := [run for verdict in _LISTED for run in audit.runs if run.verdict == verdict]:
         table = Table("run", "what is wrong")
         table.columns[0].no_wrap = True
         for run in shown:
             style = "red" if run.verdict in ("died", "does not comply") else None
-            whose = f"{run.run_id}\n{run.experiment[:32]}\n{run.author[:32]}".rstrip()
-            table.add_row(_printable(whose), _printable("\n".join([run.verdict, *run.problems])), style=style)
+            name = f"{run.run_id}\n{run.experiment[:32]}\n{run.author[:32]}".rstrip()
+            table.add_row(_printable(name), _printable("\n".join([run.verdict, *run.problems])), style=style)
         console.print(table)
     if wrong := [alias for alias in audit.aliases if alias.problems]:
         table = Table("alias", "why nobody can rely on it", style="red")
         for alias in wrong:
-            whose = f"{alias.alias} of {alias.model}\nversion {alias.version}"
-            table.add_row(_printable(whose), _printable("\n".join(alias.problems)))
+            name = f"{alias.alias} of {alias.model}\nversion {alias.version}"
+            table.add_row(_printable(name), _printable("\n".join(alias.problems)))
         console.print(table)
-    counted = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_SHOWN) if counts[verdict])
-    console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {counted or 'nothing to look at'}.")
+    classes = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_LISTED) if counts[verdict])
+    console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {classes or 'nothing to check'}.")
     if audit.aliases:
         known = _number(audit.aliases, "protected alias")
         console.print(f"{known}, of which {len(audit.aliases) - len(wrong)} can be relied on.")
 
 
 def _counted(verdict: str, count: int) -> str:
-    return f"{count} {_OF_MANY.get(verdict, verdict) if count > 1 else verdict}"
+    return f"{count} {_PLURALS.get(verdict, verdict) if count > 1 else verdict}"
 
 
 def _number(things: Sized, name: str) -> str:
@@ -232,5 +224,5 @@ def _number(things: Sized, name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what would command the terminal: names and reasons come from whoever logged them."""
+    """Return *text* without characters that would control the terminal: anybody may have logged it."""
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -1,4 +1,4 @@
-"""The checklist of a code review: six items, each asked whatever became of the others."""
+"""The checklist of a code review: six items, each inspected whatever the answer to the others is."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from functools import partial
 from pathlib import Path
 
 from . import commit, config, data, parameters, requirements, seed
-from .item import Item, Seen, State, answered
+from .item import Item, Observation, State, assess
 from .review import Review, begin
 
-_ITEMS: tuple[tuple[str, str, Callable[[Review], Iterator[Seen]]], ...] = (
-    ("parameters", "MLflow logging for all parameters", parameters.look),
-    ("data", "Data version tracked", data.look),
-    ("seed", "Random seed set", seed.look),
-    ("config", "Config file committed", config.look),
-    ("requirements", "requirements.txt updated", requirements.look),
-    ("commit", "Commit", commit.look),
+_ITEMS: tuple[tuple[str, str, Callable[[Review], Iterator[Observation]]], ...] = (
+    ("parameters", "MLflow logging for all parameters", parameters.inspect),
+    ("data", "Data version tracked", data.inspect),
+    ("seed", "Random seed set", seed.inspect),
+    ("config", "Config file committed", config.inspect),
+    ("requirements", "requirements.txt updated", requirements.inspect),
+    ("commit", "Commit", commit.inspect),
 )
 
 
 @dataclass(frozen=True)
 class Checklist:
-    """What was found out about the commit *head* and the run shown for it, None if there is none."""
+    """The items for the commit *head* and for the run that is shown for it, with its page; None without a run."""
 
     head: str
     run_id: str | None
@@ -30,18 +30,19 @@ class Checklist:
 
     @property
     def exit_status(self) -> int:
-        """0 if every item holds, 1 if one does not, 2 if none fails and one could not be told."""
+        """0 if every item holds, 1 if one does not hold, 2 if none fails and one is unknown."""
         states = {item.state for item in self.items}
-        return 1 if State.FAILS in states else 2 if State.UNTOLD in states else 0
+        return 1 if State.FAILS in states else 2 if State.UNKNOWN in states else 0
 
 
 def check(reference: str | None, event: Path | None, base: str | None, *, prove: bool) -> Checklist:
-    """Ask every item of the commit that is checked out and of the run that is shown for it (see `review.begin`).
+    """Inspect every item for the commit that is checked out and the run that is shown for it (see `review.begin`).
 
-    prove: make the run again if nobody has. Raises Refused for a *reference* or *event* that is none.
+    prove: reproduce the run if it has no reproduction yet. Raises Refused for a *reference* or an *event* that names
+    nothing.
     """
     review = begin(reference, event, base, prove=prove)
-    items = tuple(answered(key, title, partial(look, review)) for key, title, look in _ITEMS)
+    items = tuple(assess(key, title, partial(inspect, review)) for key, title, inspect in _ITEMS)
     shown = review.shown
     run_id = shown.recorded.run.info.run_id if shown else None
     return Checklist(review.head, run_id, shown.validation.place if shown else None, items)

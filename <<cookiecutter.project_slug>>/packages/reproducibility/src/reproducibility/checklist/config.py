@@ -7,22 +7,22 @@ from typing import Any
 
 from ..config.loader import config_digest, read_defaults
 from ..digest import canonical
-from ..display import one_line
-from ..errors import Refused, Unknown, Violation
+from ..display import listed, one_line
+from ..errors import Refused, Unknown, Violation, refuse
 from ..git.command import git
 from ..git.state import is_in_commit
 from ..tracking.recorded import RecordedRun
 from .ancestry import DEEPEN, is_shallow
-from .item import Seen
+from .item import Observation
 from .review import Review
 
 CHECKS = frozenset({"config", "config digest"})
-_SHOWN = 5
+_MOST_VALUES = 5
 _ABSENT = object()
 
 
-def look(review: Review) -> Iterator[Seen]:
-    """Compare the run's config with its files at the run's commit, and those with what lies in the work tree."""
+def inspect(review: Review) -> Iterator[Observation]:
+    """Compare the run's config with its files at the run's commit, and those files with the work tree."""
     recorded = review.run.recorded
     if (named := recorded.values.get("experiment_name")) != recorded.experiment:
         problem = f"the run is in the experiment {one_line(recorded.experiment)!r}, its config says {one_line(named)!r}"
@@ -41,34 +41,33 @@ def look(review: Review) -> Iterator[Seen]:
             problem = "differs from the commit, or is not in it"
             fix = f"git add {name}, git commit, and train anew; or git restore {name}"
             yield Violation(one_line(name, 200), problem, fix)
-    yield from _compared(review, recorded, files)
+    yield from _compare_values(review, recorded, files)
 
 
-def _compared(review: Review, recorded: RecordedRun, files: list[str]) -> Iterator[Seen]:
-    commit = recorded.manifest["tags"]["git_commit"]
+def _compare_values(review: Review, recorded: RecordedRun, files: list[str]) -> Iterator[Observation]:
+    commit, key = recorded.manifest["tags"]["git_commit"], one_line(files[0], 200)
     if overrides := recorded.manifest["overrides"]:
-        problem = f"the run was started with {', '.join(f'--set {one_line(each)}' for each in overrides[:_SHOWN])}"
-        yield Violation(one_line(files[0], 200), problem, "write that into the file, commit it and train anew")
+        problem = f"the run was started with {listed(f'--set {each}' for each in overrides)}"
+        yield Violation(key, problem, "write that into the file, commit it and train anew")
         return
     try:
-        committed = _at(review.root, commit, files)
+        committed = _values_at(review.root, commit, files)
     except Refused as refused:
         if is_shallow(review.root):
-            problem = f"the clone is too shallow for the run's commit {commit[:12]}"
-            raise Unknown([Violation(one_line(files[0], 200), problem, DEEPEN)]) from None
+            refuse(key, f"the clone is too shallow for the run's commit {commit[:12]}", DEEPEN, Unknown)
         problem = f"cannot be read at the run's commit {commit[:12]}: {refused.violations[0].problem}"
-        yield Violation(one_line(files[0], 200), problem, "commit it and train anew")
+        yield Violation(key, problem, "commit it and train anew")
         return
-    differing = list(_differing(committed, recorded.values))
-    for name, file, run_s in differing[:_SHOWN]:
-        problem = f"{name} is {file} in the file at the run's commit, and {run_s} in the run"
-        yield Violation(one_line(files[0], 200), problem, "commit the file that you mean and train anew")
-    if not differing:
+    differences = list(_differences(committed, recorded.values))
+    for name, in_file, in_run in differences[:_MOST_VALUES]:
+        problem = f"{name} is {in_file} in the file at the run's commit, and {in_run} in the run"
+        yield Violation(key, problem, "commit the file that you mean and train anew")
+    if not differences:
         also = f" with {', '.join(files[1:])}" if files[1:] else ""
         yield f"{files[0]}{also} at {commit[:12]} gives the run's {config_digest(recorded.values)[:19]}…"
 
 
-def _at(root: Path, commit: str, files: list[str]) -> dict[str, Any]:
+def _values_at(root: Path, commit: str, files: list[str]) -> dict[str, Any]:
     """Return the values that the config *files* have at *commit*, the first extending the others."""
     with tempfile.TemporaryDirectory() as folder:
         for name in files:
@@ -78,17 +77,17 @@ def _at(root: Path, commit: str, files: list[str]) -> dict[str, Any]:
         return read_defaults(Path(folder, files[0]))
 
 
-def _differing(file: Mapping[str, Any], values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (key, in the file, in the run) where they differ; a whole number may stand for a float, as in loading.
+def _differences(file: Mapping[str, Any], run: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (key, in the file, in the run) for each value that differs; 1 and 1.0 are the same, as in loading.
 
     A key that only the run has is a default of the config's model, which is code of the same commit.
     """
-    for key, one in file.items():
-        other = values.get(key, _ABSENT)
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from _differing(one, other, f"{prefix}{key}.")
-        elif one != other or isinstance(one, bool) != isinstance(other, bool):
-            yield f"{prefix}{key}", _shown(one), "nothing" if other is _ABSENT else _shown(other)
+    for key, in_file in file.items():
+        in_run = run.get(key, _ABSENT)
+        if isinstance(in_file, dict) and isinstance(in_run, dict):
+            yield from _differences(in_file, in_run, f"{prefix}{key}.")
+        elif in_file != in_run or isinstance(in_file, bool) != isinstance(in_run, bool):
+            yield f"{prefix}{key}", _shown(in_file), "nothing" if in_run is _ABSENT else _shown(in_run)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""An item of the checklist: a question, the answer, and what the answer rests on."""
+"""An item of the checklist: a statement, whether it holds, and what was seen."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,22 +11,23 @@ from ..errors import Refused, Unknown, Violation
 
 
 class State(StrEnum):
-    """What became of an item."""
+    """The answer to an item."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
-    UNTOLD = "could not be told"
+    UNKNOWN = "unknown"
 
 
-Seen: TypeAlias = str | Violation | Unknown
+# What an inspection reports: a fact as text, what is wrong, or what could not be found out.
+Observation: TypeAlias = str | Violation | Unknown
 
 
 @dataclass(frozen=True)
 class Item:
     """One line of the checklist.
 
-    key: its short name, for machines. title: the question as a statement. evidence: what was seen, one clause each.
-    problems: what speaks against it, or keeps it from being told; none when it holds.
+    key: its short name, for machines. title: the statement. evidence: the facts that were seen, one clause each.
+    problems: why the item does not hold, or why that is unknown; none when it holds.
     """
 
     key: str
@@ -36,28 +37,29 @@ class Item:
     problems: tuple[Violation, ...]
 
 
-def answered(key: str, title: str, look: Callable[[], Iterator[Seen]]) -> Item:
-    """Return the item that *look* gives the answer to: it yields what it sees, text as evidence, violations against it.
+def assess(key: str, title: str, inspect: Callable[[], Iterator[Observation]]) -> Item:
+    """Return the item with the observations of *inspect*.
 
-    Refused, raised in it, counts against the item. Unknown, yielded or raised, and an unreachable store leave it open.
+    The item fails with a Violation that *inspect* yields, or a Refused that it raises. The item is unknown with an
+    Unknown, yielded or raised, and with an unreachable store, unless something else makes it fail.
     """
     evidence: list[str] = []
     problems: list[Violation] = []
-    untold: list[Violation] = []
+    unknown: list[Violation] = []
     try:
-        for seen in look():
-            if isinstance(seen, Violation):
-                problems.append(seen)
-            elif isinstance(seen, Unknown):
-                untold += seen.violations
+        for observation in inspect():
+            if isinstance(observation, Violation):
+                problems.append(observation)
+            elif isinstance(observation, Unknown):
+                unknown += observation.violations
             else:
-                evidence.append(seen)
+                evidence.append(observation)
     except Unknown as error:
-        untold += error.violations
+        unknown += error.violations
     except Refused as refused:
         problems += refused.violations
     except click.ClickException as error:
         problem, _, fix = error.format_message().partition(". ")
-        untold.append(Violation("tracking store", problem, fix.removesuffix(".")))
-    state = State.FAILS if problems else State.UNTOLD if untold else State.HOLDS
-    return Item(key, title, state, tuple(evidence), (*problems, *untold))
+        unknown.append(Violation("tracking store", problem, fix.removesuffix(".")))
+    state = State.FAILS if problems else State.UNKNOWN if unknown else State.HOLDS
+    return Item(key, title, state, tuple(evidence), (*problems, *unknown))

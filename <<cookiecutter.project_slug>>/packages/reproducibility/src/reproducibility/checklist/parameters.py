@@ -2,25 +2,24 @@
 
 from collections.abc import Iterator
 
-from ..config.loader import flatten
-from ..display import one_line
+from ..config.values import flatten
+from ..display import listed, one_line
 from ..errors import Violation
-from .item import Seen
+from .item import Observation
 from .review import Review
 
 # The checks of `repro validate` that are about this.
 CHECKS = frozenset({"params are the config's", "params are the manifest's"})
-_SHOWN = 5
 
 
-def look(review: Review) -> Iterator[Seen]:
+def inspect(review: Review) -> Iterator[Observation]:
     """Compare the run's params with its config, its data version and its seed."""
-    recorded, proof = review.run.recorded, review.run.proof
+    recorded, reproductions = review.run.recorded, review.run.reproductions
     expected = recorded.manifest["params"] | flatten(recorded.values)
     found = recorded.params
     anew = "train anew: nothing mends a run afterwards"
     if missing := sorted(expected.keys() - found.keys()):
-        yield Violation("params", f"not in the run: {_named(missing)}", anew)
+        yield Violation("params", f"not in the run: {listed(missing)}", anew)
     for name in sorted(expected.keys() & found.keys()):
         if found[name] != expected[name]:
             cut = found[name] and expected[name].startswith(found[name])
@@ -28,13 +27,8 @@ def look(review: Review) -> Iterator[Seen]:
             yield Violation(f"param {name}", problem + ("" if cut else " in its config"), anew)
     yield f"{len(expected)} params: all {len(flatten(recorded.values))} values of the config, and the data version"
     if own := sorted(found.keys() - expected.keys()):
-        if proof.holds:
-            yield f"{len(own)} more come from the code, which logged the same twice: {_named(own)}"
+        if reproductions.hold:
+            yield f"{len(own)} more come from the code, and the reproduction logged the same: {listed(own)}"
         else:
-            problem = f"in no config, and no second run shows that the code logs them: {_named(own)}"
+            problem = f"in no config, and no reproduction shows that the code logs them: {listed(own)}"
             yield Violation("params", problem, "repro checklist --prove, or put them into the config")
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(one_line(name) for name in names[:_SHOWN]) + more

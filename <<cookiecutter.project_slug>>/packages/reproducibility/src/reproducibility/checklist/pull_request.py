@@ -1,6 +1,7 @@
-"""A pull request: what GitHub tells a workflow about the one that started it, and which run its text names.
+"""A pull request: what GitHub tells the workflow that it started, and which run the pull request's text names.
 
-Everything in it is written by whoever opened it. It is data here: it reaches no shell, and an id has to look like one.
+Whoever opens a pull request writes all of it. Here it is data: it reaches no shell, and a run's id is 32 hexadecimal
+digits or refused.
 """
 
 import json
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..display import one_line
-from ..errors import Refused, Violation
+from ..errors import refuse
+from ..tags import COMMIT_ID
 
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST = 65_536  # characters of a text on GitHub
-# What the line of the template may be dressed in: `Run: 3f2a`, `- **Run:** 3f2a`, run: `3f2a`.
-_DRESS = " \t*_+-`"
+# Markup that may stand around the words of the line: `Run: 3f2a`, `- **Run:** 3f2a`, run: `3f2a`.
+_MARKUP = " \t*_+-`"
 _TEMPLATE = "write the run's id behind `Run:` in the pull request's text, as its template has it"
+_EVENT = "name the file that GITHUB_EVENT_PATH does"
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,17 @@ class PullRequest:
     text: str | None
 
 
-def read_event(event: Path) -> PullRequest:
-    """Return what the file *event* says, which GitHub Actions names in GITHUB_EVENT_PATH; raises Refused."""
+def read_event(file: Path) -> PullRequest:
+    """Return what the *file* says that GitHub Actions names in GITHUB_EVENT_PATH; raises Refused."""
+    name = one_line(str(file), 200)
     try:
-        told = json.loads(event.read_bytes())
+        event = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        problem = f"{one_line(str(event), 200)} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'})"
-        raise Refused([Violation("--event", problem, "name the file that GITHUB_EVENT_PATH does")]) from None
-    request = _part(told, "pull_request")
+        refuse("--event", f"{name} cannot be read ({getattr(error, 'strerror', None) or 'it is no JSON'})", _EVENT)
+    request = _part(event, "pull_request")
     if not request:
-        if (pushed := _commit(_part(told).get("after"))) is None:
-            problem = f"{one_line(str(event), 200)} tells of no pull request and of no push"
-            raise Refused([Violation("--event", problem, "name the file that GITHUB_EVENT_PATH does")])
+        if (pushed := _commit(_part(event).get("after"))) is None:
+            refuse("--event", f"{name} describes no pull request and no push", _EVENT)
         return PullRequest(pushed, None, None)
     text = request.get("body")
     return PullRequest(
@@ -58,15 +59,15 @@ def named_run(text: str) -> str:
     named = []
     for line in _without_comments(text[:_LONGEST]).splitlines():
         head, _, rest = line.partition(":")
-        if head.strip(_DRESS).casefold() == "run" and (word := rest.strip(_DRESS)):
+        if head.strip(_MARKUP).casefold() == "run" and (word := rest.strip(_MARKUP)):
             named.append(word)
     if not named:
-        raise Refused([Violation("run", "the pull request names no run", _TEMPLATE)])
+        refuse("run", "the pull request names no run", _TEMPLATE)
     if len(set(named)) > 1:
-        raise Refused([Violation("run", f"the pull request names {len(set(named))} runs", "name one")])
+        refuse("run", f"the pull request names {len(set(named))} runs", "name one")
     if not _RUN_ID.fullmatch(named[0]):
         problem = f"the pull request names {one_line(named[0], 40)!r}, which is no run id (32 hexadecimal digits)"
-        raise Refused([Violation("run", problem, _TEMPLATE)])
+        refuse("run", problem, _TEMPLATE)
     return named[0]
 
 
@@ -79,10 +80,10 @@ def _without_comments(text: str) -> str:
     return "".join(kept)
 
 
-def _part(told: Any, name: str | None = None) -> dict[str, Any]:
-    part = told.get(name) if name and isinstance(told, dict) else told
+def _part(event: Any, name: str | None = None) -> dict[str, Any]:
+    part = event.get(name) if name and isinstance(event, dict) else event
     return part if isinstance(part, dict) else {}
 
 
-def _commit(told: Any) -> str | None:
-    return told if isinstance(told, str) and _COMMIT.fullmatch(told) and told.strip("0") else None
+def _commit(value: Any) -> str | None:
+    return value if isinstance(value, str) and COMMIT_ID.fullmatch(value) and value.strip("0") else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..display import emit
-from ..errors import Refused, Violation
+from ..errors import refuse
 from .checklist import Checklist
 from .item import Item, State
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_MARKS = {State.HOLDS: "✓", State.FAILS: "✗", State.UNTOLD: "?"}
-_ASCII_MARKS = {State.HOLDS: "ok", State.FAILS: "NO", State.UNTOLD: "?"}
-_EMOJI = {State.HOLDS: "✅", State.FAILS: "❌", State.UNTOLD: "❔"}
-_STYLES = {State.HOLDS: "green", State.FAILS: "bold red", State.UNTOLD: "yellow"}
+_MARKS = {State.HOLDS: "✓", State.FAILS: "✗", State.UNKNOWN: "?"}
+_ASCII_MARKS = {State.HOLDS: "ok", State.FAILS: "NO", State.UNKNOWN: "?"}
+_EMOJI = {State.HOLDS: "✅", State.FAILS: "❌", State.UNKNOWN: "❔"}
+_STYLES = {State.HOLDS: "green", State.FAILS: "bold red", State.UNKNOWN: "yellow"}
 _WIDTH = 100  # characters of the picture
-# Whoever looks at rich's pictures asks another server for their font. Ours are written in what is there.
+# A picture of rich loads its font from another server. Ours uses the fonts of the reader.
 _FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-# What means something to Markdown in a table, or starts a link; text from a run or a pull request may hold anything.
+# What means something to Markdown in a table, or starts a link. Text from a run or a pull request may contain anything.
 _SPECIAL = re.compile(r"[|`\[\]@\\*~#!]|:(?=//)")
 
 
@@ -44,7 +44,7 @@ def show_checklist(checklist: Checklist, form: str) -> None:
 
 
 def draw(checklist: Checklist, file: Path) -> None:
-    """Write *checklist* as an SVG picture that needs nothing else, without where the run is recorded.
+    """Write *checklist* as a self-contained SVG picture, without the place where the run is recorded.
 
     Raises Refused where the picture cannot be written.
     """
@@ -58,7 +58,7 @@ def draw(checklist: Checklist, file: Path) -> None:
         file.write_text("".join(f"{line.rstrip()}\n" for line in picture.splitlines()), encoding="utf-8", newline="\n")
     except OSError as error:
         problem = f"{file} cannot be written ({error.strerror})"
-        raise Refused([Violation("--svg", problem, "name a file in a folder that you can write to")]) from None
+        refuse("--svg", problem, "name a file in a folder that you can write to")
 
 
 def _print(console: "Console", checklist: Checklist) -> None:
@@ -69,27 +69,28 @@ def _print(console: "Console", checklist: Checklist) -> None:
     table = Table("", "item", "evidence, and what to do", show_lines=True)
     for item in checklist.items:
         style = _STYLES[item.state]
-        lines = [*map(Text, item.evidence), *(Text(each, style) for each in _against(item))]
+        lines = [*map(Text, item.evidence), *(Text(each, style) for each in _problems(item))]
         lines += [Text(f"→ {fix}" if marks is _MARKS else f"-> {fix}", "bold") for fix in _fixes(item)]
         table.add_row(Text(marks[item.state], style), item.title, Text("\n").join(lines))
     console.print()
-    console.print(_subject(checklist), soft_wrap=True)
+    console.print(_heading(checklist), soft_wrap=True)
     console.print(table)
-    console.print(_verdict(checklist), style=_STYLES[State.HOLDS if checklist.exit_status == 0 else State.FAILS])
+    console.print(_summary(checklist), style=_STYLES[State.HOLDS if checklist.exit_status == 0 else State.FAILS])
 
 
 def _markdown(checklist: Checklist) -> str:
     lines = [
-        f"### Reproducibility checklist: {_verdict(checklist)}",
+        f"### Reproducibility checklist: {_summary(checklist)}",
         "",
-        _subject(checklist),
+        _heading(checklist),
         "",
         "| | item | evidence | to fix it |",
         "|---|---|---|---|",
     ]
     for item in checklist.items:
-        seen = [*map(_escaped, item.evidence), *(f"**{_escaped(each)}**" for each in _against(item))]
-        cells = [_EMOJI[item.state], f"**{item.title}**", "<br>".join(seen), "<br>".join(map(_escaped, _fixes(item)))]
+        evidence = [*map(_escaped, item.evidence), *(f"**{_escaped(each)}**" for each in _problems(item))]
+        fixes = "<br>".join(map(_escaped, _fixes(item)))
+        cells = [_EMOJI[item.state], f"**{item.title}**", "<br>".join(evidence), fixes]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -98,7 +99,7 @@ def _escaped(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
 
 
-def _against(item: Item) -> list[str]:
+def _problems(item: Item) -> list[str]:
     return [f"{problem.key}: {problem.problem}" for problem in item.problems]
 
 
@@ -106,12 +107,12 @@ def _fixes(item: Item) -> list[str]:
     return list(dict.fromkeys(problem.fix for problem in item.problems))
 
 
-def _subject(checklist: Checklist) -> str:
+def _heading(checklist: Checklist) -> str:
     run = f"run {checklist.run_id}" if checklist.run_id else "no run"
     return f"commit {checklist.head}, {run}"
 
 
-def _verdict(checklist: Checklist) -> str:
+def _summary(checklist: Checklist) -> str:
     if checklist.exit_status == 0:
         return f"all {len(checklist.items)} items hold"
     holding = sum(item.state is State.HOLDS for item in checklist.items)

@@ -1,125 +1,138 @@
-"""requirements.txt updated: it pins what pyproject.toml asks for, with hashes, and is what was installed and run."""
+"""requirements.txt updated: it pins what both pyproject.toml list, with hashes; it is installed, and the run had it."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
+from typing import TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ..digest import digest
-from ..display import one_line
-from ..errors import Refused, Unknown, Violation
-from ..git.command import git
+from ..display import listed, one_line
+from ..errors import Unknown, Violation, refuse
+from ..git.command import git, git_line
 from ..lockfile import LOCK, pins, unhashed
 from ..provenance.environment import environment
-from .ancestry import fork_point, resolved
-from .item import Seen
+from .ancestry import commit_named, fork_point
+from .item import Observation
 from .review import Review
 
 CHECKS = frozenset({"lock digest"})
-_PROJECT = "pyproject.toml"
+# What the lock is compiled from.
+_SOURCES = ("pyproject.toml", "packages/reproducibility/pyproject.toml")
 _LOCK_IT = "nox -s lock, and commit what it changes"
-_SHOWN = 5
+_MOST_DRIFTS = 5
+
+# {(canonical name, the source that lists it): requirement}
+Dependencies: TypeAlias = dict[tuple[str, str], Requirement]
 
 
-def look(review: Review) -> Iterator[Seen]:
-    """Compare pyproject.toml, the lock, what is installed, what the run had, and what stood there before."""
+def inspect(review: Review) -> Iterator[Observation]:
+    """Compare both pyproject.toml with the lock, and the lock with what is installed, with the run and the base."""
     here = environment(review.root)
     pinned = pins(LOCK, here.lock)
-    asked = _dependencies((review.root / _PROJECT).read_bytes(), _PROJECT)
-    unmet = list(_unmet(asked, pinned))
+    found = {file: (review.root / file).read_bytes() for file in _SOURCES if (review.root / file).is_file()}
+    wanted = _dependencies(found)
+    unmet = list(_unmet(wanted, pinned))
     yield from unmet
     if not unmet:
-        yield f"pins all {len(asked)} dependencies of {_PROJECT}"
+        yield f"pins all {len({name for name, _ in wanted})} dependencies of {' and '.join(found)}"
     if bare := unhashed(here.lock):
-        problem = f"{_named(bare)} {'have' if len(bare) > 1 else 'has'} no hash"
+        problem = f"{listed(bare)} {'have' if len(bare) > 1 else 'has'} no hash"
         yield Violation(LOCK, problem, _LOCK_IT)
     else:
         yield f"{len(pinned)} packages with hashes"
-    for drift in here.drift[:_SHOWN]:
+    for drift in here.drift[:_MOST_DRIFTS]:
         yield Violation("environment", str(drift), "nox -s checklist installs what is locked")
     if not here.drift:
         yield "installed as locked"
     try:
-        yield from _since(review, asked, pinned)
-    except Unknown as untold:
-        yield untold
+        yield from _since_base(review, wanted, pinned)
+    except Unknown as unknown:
+        yield unknown
     recorded = review.run.recorded
     if recorded.manifest["tags"]["lock_digest"] != digest(here.lock):
         problem = f"the run was made with another lock ({recorded.manifest['tags']['lock_digest'][:19]}…)"
         yield Violation(LOCK, problem, "train anew with this one: nox -s train")
     elif drift := recorded.manifest["environment"]["drift"]:
-        names = _named([each["package"] for each in drift])
+        names = listed(each["package"] for each in drift)
         yield Violation("environment", f"the run had other packages than locked: {names}", "train anew: nox -s train")
     else:
         yield "the run had the same"
 
 
-def _dependencies(text: bytes, name: str) -> dict[str, Requirement]:
-    """Return what a pyproject.toml asks for on this machine, by canonical name."""
-    try:
-        listed = tomllib.loads(text.decode())["project"].get("dependencies", [])
-        asked = [Requirement(each) for each in listed]
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidRequirement) as error:
-        problem = f"its dependencies cannot be read ({one_line(str(error), 200)})"
-        raise Refused([Violation(name, problem, 'write them as `dependencies = ["name>=1"]`')]) from None
-    return {canonicalize_name(each.name): each for each in asked if each.marker is None or each.marker.evaluate()}
+def _dependencies(sources: Mapping[str, bytes], commit: str | None = None) -> Dependencies:
+    """Return the dependencies that the *sources* {file: content} list for this machine; *commit* is for messages."""
+    found: Dependencies = {}
+    for file, content in sources.items():
+        try:
+            lines = tomllib.loads(content.decode())["project"].get("dependencies", [])
+            requirements = [Requirement(each) for each in lines]
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidRequirement) as error:
+            problem = f"its dependencies cannot be read ({one_line(str(error), 200)})"
+            key = f"{file} at {commit[:12]}" if commit else file
+            refuse(key, problem, 'write them as `dependencies = ["name>=1"]`')
+        needed = (each for each in requirements if each.marker is None or each.marker.evaluate())
+        found |= {(canonicalize_name(each.name), file): each for each in needed}
+    return found
 
 
-def _unmet(asked: dict[str, Requirement], pinned: dict[str, str]) -> Iterator[Violation]:
-    for name, requirement in asked.items():
+def _unmet(wanted: Dependencies, pinned: dict[str, str]) -> Iterator[Violation]:
+    for (name, file), requirement in wanted.items():
+        asks = f"{file} asks for {one_line(str(requirement))}"
         if (version := pinned.get(name)) is None:
-            yield Violation(LOCK, f"{_PROJECT} asks for {one_line(str(requirement))}, which it does not pin", _LOCK_IT)
+            yield Violation(LOCK, f"{asks}, which it does not pin", _LOCK_IT)
         elif not requirement.specifier.contains(version, prereleases=True):
-            problem = f"{_PROJECT} asks for {one_line(str(requirement))}, and it pins {version}"
-            yield Violation(LOCK, problem, _LOCK_IT)
-        for extra in requirement.extras:
-            if missing := sorted(name for name in _brought(name, extra) if name not in pinned):
-                problem = (
-                    f"{_PROJECT} asks for {name}[{extra}], which needs {_named(missing)}, and it does not pin that"
-                )
-                yield Violation(LOCK, problem, _LOCK_IT)
+            yield Violation(LOCK, f"{asks}, and it pins {version}", _LOCK_IT)
+        for extra in sorted(requirement.extras):
+            if missing := sorted(name for name in _needed_by_extra(name, extra) if name not in pinned):
+                yield Violation(LOCK, f"{asks}, which needs {listed(missing)}, and it does not pin that", _LOCK_IT)
 
 
-def _brought(name: str, extra: str) -> Iterator[str]:
-    """Yield what the *extra* of an installed package asks for; nothing where the package is not installed."""
+def _needed_by_extra(name: str, extra: str) -> Iterator[str]:
+    """Yield what the *extra* of an installed package needs; nothing where the package is not installed."""
     try:
-        asked = metadata.requires(name) or []
+        requirements = metadata.requires(name) or []
     except metadata.PackageNotFoundError:
         return
-    for requirement in map(Requirement, asked):
+    for requirement in map(Requirement, requirements):
         marker = requirement.marker
         if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
             yield canonicalize_name(requirement.name)
 
 
-def _since(review: Review, asked: dict[str, Requirement], pinned: dict[str, str]) -> Iterator[Seen]:
-    """Look whether the dependencies changed on this branch, and the lock with them."""
+def _since_base(review: Review, wanted: Dependencies, pinned: dict[str, str]) -> Iterator[Observation]:
+    """Compare the dependencies, and the lock, with those of the commit at which the branch began."""
     if review.base is None:
         yield "compared with no other branch (--base REF)"
         return
-    base = resolved(review.root, review.base, "git fetch origin, or name another with --base")
-    since = fork_point(review.root, base, review.head)
-    before = _dependencies(git(review.root, "cat-file", "blob", f"{since}:./{_PROJECT}"), f"{_PROJECT} at {since[:12]}")
-    changed = sorted(name for name in asked.keys() | before.keys() if str(asked.get(name)) != str(before.get(name)))
+    root = review.root
+    base = commit_named(root, review.base, "git fetch origin, or name another with --base")
+    since = fork_point(root, base, review.head)
+    # An older commit may have no machinery in packages/ yet.
+    files = [file for file in _SOURCES if git_line(root, "rev-parse", "--verify", "--quiet", f"{since}:./{file}")]
+    before = _dependencies({file: git(root, "cat-file", "blob", f"{since}:./{file}") for file in files}, since)
+    changed = sorted({key[0] for key in wanted.keys() | before.keys() if str(wanted.get(key)) != str(before.get(key))})
     if not changed:
         yield f"the dependencies are those of {since[:12]}"
         return
-    left = [name for name in changed if name not in asked and name in pinned and not _is_needed(name, pinned)]
+    names = {name for name, _ in wanted}
+    left = [name for name in changed if name not in names and name in pinned and not _is_needed(name, pinned)]
     if left:
-        problem = f"{_named(left)} was taken out of {_PROJECT} since {since[:12]} and is still locked"
+        lists = " and ".join(sorted({file for name, file in before if name in left}))
+        problem = f"{listed(left)} was taken out of {lists} since {since[:12]} and is still locked"
         yield Violation(LOCK, problem, _LOCK_IT)
-    elif pins(LOCK, git(review.root, "cat-file", "blob", f"{since}:./{LOCK}")) != pinned:
-        yield f"changed since {since[:12]} together with the dependencies ({_named(changed)})"
+    elif pins(LOCK, git(root, "cat-file", "blob", f"{since}:./{LOCK}")) != pinned:
+        yield f"changed since {since[:12]} together with the dependencies ({listed(changed)})"
     else:
-        # Not every change leads to other pins: a lower bound that is met anyway does not, and neither does asking for
-        # what another package brought before.
-        yield f"the dependencies changed since {since[:12]} ({_named(changed)}), and the same pins meet them"
+        # A change need not lead to other pins: the pinned version may meet a new lower bound, and a new dependency may
+        # have been locked before, because another package needs it.
+        yield f"the dependencies changed since {since[:12]} ({listed(changed)}), and the same pins meet them"
 
 
 def _is_needed(name: str, pinned: dict[str, str]) -> bool:
-    """Whether a locked package other than *name* asks for it, as far as what is installed says so."""
+    """Tell whether a locked package other than *name* needs it, according to what is installed."""
     for dist in metadata.distributions():
         if (own := canonicalize_name(dist.name)) == name or own not in pinned:
             continue
@@ -131,8 +144,3 @@ def _is_needed(name: str, pinned: dict[str, str]) -> bool:
             ):
                 return True
     return False
-
-
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(one_line(name) for name in names[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Random seed set: in the config and in the run, and shown to work: a second process got the very same results."""
+"""Random seed set: in the config and in the run; and the seed works: a reproduction came out the same."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from ..display import one_line
 from ..errors import Refused, Violation
 from ..git.command import git, git_line
 from ..project import BASE_CONFIG, team_policy
-from .item import Seen
+from .item import Observation
 from .review import Review
 
 
-def look(review: Review) -> Iterator[Seen]:
-    """Look for the seed where it has to be, then at what second runs gave."""
-    recorded, proof = review.run.recorded, review.run.proof
+def inspect(review: Review) -> Iterator[Observation]:
+    """Look for the seed in the config and in the run, then at the results of the run's reproductions."""
+    recorded, reproductions = review.run.recorded, review.run.reproductions
     seed, planned = recorded.values.get("seed"), recorded.manifest.get("seeding")
     if not isinstance(seed, int) or isinstance(seed, bool):
         yield Violation("seed", "the run's config has none", "add seed: 42 to configs/base.yaml, and train anew")
@@ -22,26 +22,26 @@ def look(review: Review) -> Iterator[Seen]:
         yield Violation("seed", problem, "train anew: nothing mends a run afterwards")
     else:
         yield f"seed {seed}, in the config and in the run"
-    if (loosened := _other_tolerance(review)) is not None:
-        yield loosened
-    yield from proof.problems
-    for verdict in proof.verdicts:
+    if (change := _changed_tolerance(review)) is not None:
+        yield change
+    yield from reproductions.problems
+    for verdict in reproductions.verdicts:
         second = verdict.judged[0].second
         values = sum(finding.values for pair in verdict.judged for finding in pair.findings)
         if not values:
-            problem = f"run {second[:8]}, made from the same, says nothing: no metric, file or model is compared"
+            problem = f"the reproduction {second[:8]} shows nothing: no metric, file or model is compared"
             yield Violation("seed", problem, "log a metric, or take its name out of not_compared in configs/base.yaml")
         elif verdict.holds:
-            yield f"a second process (run {second[:8]}) gave the same {values} results: {verdict.outcome.value}"
+            yield f"the reproduction {second[:8]} gave the same {values} results: {verdict.outcome.value}"
         else:
             under = f" (not the same for both: {'; '.join(map(str, verdict.conditions))})" if verdict.conditions else ""
-            problem = f"run {second[:8]}, made from the same, differs: {verdict.first_difference}{under}"
-            fix = "give whatever draws there the seed of the config; repro diff "
-            yield Violation("seed", problem, f"{fix}{verdict.asked[:8]} {second[:8]} shows all of it")
+            problem = f"the reproduction {second[:8]} differs: {verdict.first_difference}{under}"
+            fix = "give the config's seed to the code that draws there; "
+            yield Violation("seed", problem, f"{fix}repro diff {verdict.asked[:8]} {second[:8]} shows all differences")
 
 
-def _other_tolerance(review: Review) -> str | None:
-    """Return what is to be known when the branch changes the rules that it is judged by."""
+def _changed_tolerance(review: Review) -> str | None:
+    """Return how the branch changes the tolerance that its own run is judged by; None if it does not."""
     if review.base is None or (since := git_line(review.root, "merge-base", review.base, review.head)) is None:
         return None
     now = team_policy().tolerance

@@ -1,7 +1,7 @@
-"""The archive of a server's files: everything in its store as a tar, made and read where the store can be reached.
+"""The archive of a server's files: its whole store as a tar, written and read inside the server's container.
 
-A backup runs it in the server's container, by ``python -m``: ``save`` writes the tar to standard output, ``load`` reads
-one from standard input, ``keep`` reads one and deletes from the store what is not in it, and ``reset-admin`` gives the
+A backup starts this module there with ``python -m``: ``save`` writes the tar to standard output, ``load`` reads one
+from standard input, ``keep`` reads one and deletes from the store what is not in it, and ``reset-admin`` gives the
 admin's login the password of this server again.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-# MLflow first: it loads the relay while it is imported, and would find half of one.
+# MLflow first: it imports the relay itself, which must not be half imported then.
 import mlflow  # noqa: F401
 
 from ..gate.s3 import Relay
@@ -34,7 +34,7 @@ def save(store: Relay, stream: IO[bytes]) -> None:
 def load(store: Relay, stream: IO[bytes]) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
-            # On disk in between: an upload goes back and forth in its file, and a stream goes forth only.
+            # By a file on disk: an upload seeks, and a stream cannot.
             with archive.extractfile(member) as file, tempfile.TemporaryFile() as whole:
                 shutil.copyfileobj(file, whole)
                 whole.seek(0)
@@ -56,7 +56,7 @@ def _names(store: Relay) -> Iterator[str]:
 def reset_admin() -> None:
     """Give the admin the password that the server was started with; raises MLflow's error if there is no such user.
 
-    A backup brings its own logins along, and whoever restores it may know no other password than the new server's.
+    A restored database has the logins of the backup, and whoever restores it may know the new server's password only.
     """
     from mlflow.server.auth.config import read_auth_config
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
@@ -68,7 +68,7 @@ def reset_admin() -> None:
 
 
 def main(action: str) -> None:
-    """Do what the backup asks for: ``save``, ``load``, ``keep`` or ``reset-admin``."""
+    """Run one action of the backup: ``save``, ``load``, ``keep`` or ``reset-admin``."""
     if action == "reset-admin":
         reset_admin()
         return

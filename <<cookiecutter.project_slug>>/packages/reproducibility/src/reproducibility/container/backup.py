@@ -1,4 +1,4 @@
-"""A backup of the team's server: its database and its files in one folder, with their digests; and the way back."""
+"""A backup of the team's server: its database and its files in one folder, with their digests; and its restoration."""
 
 import json
 import os
@@ -8,38 +8,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..display import say, shown_path
-from ..errors import Refused, Violation
+from ..errors import refuse
 from ..provenance.data import data_version
-from .engine import Compose, find_compose
+from .engine import Program, find_compose
 from .stack import DATABASE, SERVER, read_settings, wait
 
 _DUMP, _FILES, _MANIFEST = "database.dump", "files.tar", "manifest.json"
 _NAME = "mlflow"  # of the database and of its user
 _USER = f"--username={_NAME}"
-_WHAT_IS_THERE = """
+# How many runs, models, experiments and logins the server holds, beyond those that it was made with.
+_COUNT = """
 SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM registered_models)
      + (SELECT count(*) FROM experiments) - 1 + (SELECT count(*) FROM users) - 1
 """
 
 
 def save(folder: Path) -> None:
-    """Back the running server up into the new *folder*, which is there only when it is whole. The server goes on.
+    """Save the running server into the new *folder*. The server keeps running, and no partial folder is left behind.
 
-    Raises Refused when the folder is there, no server runs, or a part of it fails.
+    Raises Refused when the folder exists, no server runs, or a step fails.
     """
     if folder.exists():
-        problem = f"{shown_path(folder)} is there already"
-        raise Refused([Violation("backup", problem, "name a folder that is not there yet; it will be made")])
+        refuse("backup", f"{shown_path(folder)} is there already", "name a new folder; it will be made")
     compose = _running()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # For its owner only: the hashes of passwords are in it, too.
+        # For its owner only: it contains the hashes of passwords.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        problem = f"{shown_path(folder)} cannot be made ({error.strerror})"
-        raise Refused([Violation("backup", problem, "name a folder where you may write")]) from error
+        refuse("backup", f"{shown_path(folder)} cannot be made ({error.strerror})", "name a folder where you may write")
     try:
-        # First the database: of every run in it, the files that it had then are in the store.
+        # The database first: the store has the files of every run in it.
         say("saving the database ...")
         compose.save(*_in(DATABASE), "pg_dump", "--format=custom", _USER, _NAME, into=unfinished / _DUMP)
         say("saving the files ...")
@@ -52,30 +51,30 @@ def save(folder: Path) -> None:
 
 
 def restore(folder: Path, *, replace: bool) -> None:
-    """Make the running server hold what the backup in *folder* does, and wait until it answers again.
+    """Give the running server the content of the backup in *folder*, and wait until the server answers again.
 
-    The admin's login stays the one of this server, all others are those of the backup. Until everything is there, the
-    server has what it had before. Raises Refused when the backup is not what was saved, when no server runs, and when
-    there is something on it that nobody wants to *replace*.
+    The admin keeps the login of this server; all other logins are those of the backup. The server changes to the new
+    content only when all of it is there. Raises Refused when the backup is not what was saved, when no server runs, and
+    when the server holds something that *replace* does not allow to be lost.
     """
     _require_whole(folder)
     compose = _running()
-    query = [*_psql(_NAME), "--no-align", "--tuples-only", f"--command={_WHAT_IS_THERE}"]
+    query = [*_psql(_NAME), "--no-align", "--tuples-only", f"--command={_COUNT}"]
     if (found := compose.answer(*_in(DATABASE), *query)) != "0" and not replace:
         problem = "the server holds something already" if found else "the server's database does not answer"
         fix = "restore into a new server; or add --replace, and what it holds is gone"
-        raise Refused([Violation("restore", problem, fix)])
+        refuse("restore", problem, fix)
     say("restoring the files ...")
     compose.feed(*_in(SERVER), *_archive("load"), source=folder / _FILES)
     say("restoring the database ...")
     new, old = f"{_NAME}_restored", f"{_NAME}_replaced"
-    # Both are there only if somebody broke a restore off.
+    # Both exist only after a restore that somebody interrupted.
     _command(compose, *(f"DROP DATABASE IF EXISTS {name}" for name in (new, old)), f"CREATE DATABASE {new}")
     pg_restore = ("pg_restore", "--exit-on-error", "--no-owner", _USER, f"--dbname={new}")
     compose.feed(*_in(DATABASE), *pg_restore, source=folder / _DUMP)
     compose.do("stop", SERVER)
     try:
-        # In one transaction: there is always a database of this name.
+        # In one transaction: there is always a database with the server's name.
         _command(compose, f"ALTER DATABASE {_NAME} RENAME TO {old}; ALTER DATABASE {new} RENAME TO {_NAME}")
     finally:
         compose.do("start", SERVER)
@@ -85,19 +84,19 @@ def restore(folder: Path, *, replace: bool) -> None:
     compose.feed(*_in(SERVER), *_archive("keep"), source=folder / _FILES)
 
 
-def _command(compose: Compose, *statements: str) -> None:
-    """Run SQL beside the database, which nothing may be connected to; each statement stands for itself."""
+def _command(compose: Program, *statements: str) -> None:
+    """Run each SQL statement on its own, not connected to the server's database, which the statement may rename."""
     quiet = "SET client_min_messages TO warning"
     compose.do(*_in(DATABASE), *_psql("postgres"), *(f"--command={each}" for each in (quiet, *statements)))
 
 
-def _running() -> Compose:
-    """Return what controls the server; raises Refused when that does not run."""
+def _running() -> Program:
+    """Return Compose if the server and its database run; raises Refused otherwise."""
     read_settings()
     compose = find_compose()
     running = (compose.answer("ps", "--services", "--status=running") or "").split()
     if not {SERVER, DATABASE} <= set(running):
-        raise Refused([Violation(SERVER, "it does not run", "start it with `nox -s server`")])
+        refuse(SERVER, "it does not run", "start it with `nox -s server`")
     return compose
 
 
@@ -106,11 +105,11 @@ def _require_whole(folder: Path) -> None:
         expected = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         problem = f"{shown_path(folder)} is no backup: it has no {_MANIFEST} that can be read"
-        raise Refused([Violation("restore", problem, "name a folder that `nox -s server -- backup` made")]) from None
+        refuse("restore", problem, "name a folder that `nox -s server -- backup` made")
     found = _digests(folder)
     if wrong := sorted(name for name in (_DUMP, _FILES) if found.get(name) != expected.get(name)):
         problem = f"{', '.join(wrong)} in {shown_path(folder)} is not what was saved"
-        raise Refused([Violation("restore", problem, "take another copy of this backup, or another backup")])
+        refuse("restore", problem, "take another copy of this backup, or another backup")
 
 
 def _digests(folder: Path) -> dict[str, str]:
