@@ -5,6 +5,16 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+
+def take_environment(monkeypatch: pytest.MonkeyPatch, env: Mapping[str, str]) -> None:
+    """Give this process exactly the variables in *env*, until the test ends: the machinery then sees what git sees."""
+    for name in os.environ.keys() - env.keys():
+        monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
 
 class Repository:
     """A work tree at *path*; git runs in it with *env*."""
@@ -39,13 +49,13 @@ class Repository:
         return path
 
     def commit(self) -> str:
-        """Commit everything, ignored files aside; return the commit's name."""
+        """Commit everything that git does not ignore; return the commit's id."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message=Another step")
         return self.git("rev-parse", "HEAD")
 
     def clone(self, path: Path, *options: str) -> "Repository":
-        """Return a clean clone at *path*, made over the file transport."""
+        """Return a clean clone at *path*, made over the `file` protocol."""
         self.git("-c", "protocol.file.allow=always", "clone", "--quiet", *options, self.path.as_uri(), str(path))
         return Repository(path, self.env)
 

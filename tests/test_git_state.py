@@ -5,17 +5,20 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from machinery import Machinery, Refusal
-from repository import Repository
+from repository import Repository, take_environment
+from reproducibility.errors import Refused
+from reproducibility.git.state import fetch_commit, git_author, git_state, is_in_commit
+from reproducibility.secrets import without_credentials
 
 
-@pytest.fixture(scope="session")
-def ask(run_in: Callable, project: Path) -> Machinery:
-    return Machinery(run_in, project)
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, clean_env: dict[str, str]) -> pytest.MonkeyPatch:
+    """Nothing of this machine reaches git; the test changes the variables of this process by it."""
+    take_environment(monkeypatch, clean_env)
+    return monkeypatch
 
 
 @pytest.fixture
@@ -26,48 +29,45 @@ def repository(tmp_path: Path, clean_env: dict[str, str]) -> Repository:
     return repository
 
 
-def test_rendered_project_states_its_first_commit(
-    ask: Machinery, fresh_project: Path, clean_env: dict[str, str]
+def test_rendered_project_states_its_first_commit(project: Path, clean_env: dict[str, str]) -> None:
+    repository = Repository(project, clean_env)
+    state = git_state(project)
+    assert state.commit == repository.git("rev-parse", "HEAD")
+    assert re.fullmatch("[0-9a-f]{40}", state.commit)
+    assert (state.branch, state.remote, state.patch) == (repository.git("branch", "--show-current"), "none", b"")
+    assert is_in_commit(project, Path("configs/experiment.yaml"))
+
+
+def test_branch_of_a_detached_head_is_what_the_ci_system_calls_it(
+    repository: Repository, environment: pytest.MonkeyPatch
 ) -> None:
-    repository = Repository(fresh_project, clean_env)
-    state = ask("git.state(root)", root=fresh_project)
-    assert state["commit"] == repository.git("rev-parse", "HEAD")
-    assert re.fullmatch("[0-9a-f]{40}", state["commit"])
-    assert (state["branch"], state["remote"], state["patch"]) == (
-        repository.git("branch", "--show-current"),
-        "none",
-        "",
-    )
-    assert ask("git.is_committed(root, Path('configs/experiment.yaml'))", root=fresh_project)
-
-
-def test_branch_of_a_detached_head_is_what_the_ci_system_calls_it(ask: Machinery, repository: Repository) -> None:
     ci = {"GITHUB_HEAD_REF": "feature", "GITHUB_REF_NAME": "7/merge", "CI_COMMIT_REF_NAME": "gitlab"}
-    assert ask("git.state(root).branch", root=repository.path, env=ci) == "main"
+    for name, value in ci.items():
+        environment.setenv(name, value)
+    assert git_state(repository.path).branch == "main"
 
     repository.git("checkout", "--quiet", "--detach")
-    for names, expected in (
-        (list(ci), "feature"),
-        (list(ci)[1:], "7/merge"),
-        (list(ci)[2:], "gitlab"),
-        ([], "detached"),
-    ):
-        env = {name: ci[name] for name in names} | {"GITHUB_HEAD_REF": ci["GITHUB_HEAD_REF"] if len(names) == 3 else ""}
-        assert ask("git.state(root).branch", root=repository.path, env=env) == expected
+    assert git_state(repository.path).branch == "feature"
+    environment.setenv("GITHUB_HEAD_REF", "")
+    assert git_state(repository.path).branch == "7/merge"
+    environment.delenv("GITHUB_REF_NAME")
+    assert git_state(repository.path).branch == "gitlab"
+    environment.delenv("CI_COMMIT_REF_NAME")
+    assert git_state(repository.path).branch == "detached"
 
 
-def test_remote_is_origin_else_the_first_and_never_shows_a_token(ask: Machinery, repository: Repository) -> None:
+def test_remote_is_origin_else_the_first_and_never_shows_a_token(repository: Repository) -> None:
     token = "gh" + "p_" + "a1B2" * 9
     repository.git("remote", "add", "backup", f"https://{token}@backup.example.com/a/b.git")
-    assert ask("git.state(root).remote", root=repository.path) == "https://backup.example.com/a/b.git"
+    assert git_state(repository.path).remote == "https://backup.example.com/a/b.git"
 
     repository.git("remote", "add", "origin", f"https://x-access-token:{token}@github.com/a/b.git")
-    assert ask("git.state(root).remote", root=repository.path) == "https://github.com/a/b.git"
+    assert git_state(repository.path).remote == "https://github.com/a/b.git"
 
     # CI systems keep the token in a rewrite rule instead
     repository.git("remote", "set-url", "origin", "https://github.com/a/b.git")
     repository.git("config", f"url.https://ci:{token}@github.com/.insteadOf", "https://github.com/")
-    assert ask("git.state(root).remote", root=repository.path) == "https://github.com/a/b.git"
+    assert git_state(repository.path).remote == "https://github.com/a/b.git"
 
 
 URLS = {
@@ -97,91 +97,94 @@ URLS = {
 }
 
 
-def test_addresses_lose_their_credentials_and_nothing_else(ask: Machinery) -> None:
-    shown = ask("[url.without_credentials(each) for each in urls]", values={"urls": list(URLS)})
-    assert dict(zip(URLS, shown, strict=True)) == URLS
+def test_addresses_lose_their_credentials_and_nothing_else() -> None:
+    assert {url: without_credentials(url) for url in URLS} == URLS
 
 
-def refusal(ask: Machinery, root: Path, **options: object) -> str:
-    with pytest.raises(Refusal) as refused:
-        ask("git.state(root)", root=root, **options)
-    assert refused.value.keys == ["git_commit"]
+def refusal(root: Path) -> str:
+    with pytest.raises(Refused) as refused:
+        git_state(root)
+    assert [violation.key for violation in refused.value.violations] == ["git_commit"]
     return str(refused.value)
 
 
-def test_folder_outside_of_git_is_refused(ask: Machinery, tmp_path: Path) -> None:
-    assert re.search("not in a git work tree.*`git init`", refusal(ask, tmp_path))
+def test_folder_outside_of_git_is_refused(tmp_path: Path) -> None:
+    assert re.search("not in a git work tree.*`git init`", refusal(tmp_path))
 
 
-def test_bare_repository_and_inside_of_git_folder_are_refused(
-    ask: Machinery, repository: Repository, tmp_path: Path
-) -> None:
+def test_bare_repository_and_inside_of_git_folder_are_refused(repository: Repository, tmp_path: Path) -> None:
     bare = repository.clone(tmp_path / "bare.git", "--bare").path
-    assert "not in a git work tree" in refusal(ask, bare)
-    assert "not in a git work tree" in refusal(ask, repository.path / ".git")
+    assert "not in a git work tree" in refusal(bare)
+    assert "not in a git work tree" in refusal(repository.path / ".git")
 
 
-def test_repository_without_a_commit_is_refused(ask: Machinery, tmp_path: Path, clean_env: dict[str, str]) -> None:
+def test_repository_without_a_commit_is_refused(tmp_path: Path, clean_env: dict[str, str]) -> None:
     empty = Repository.new(tmp_path / "empty", clean_env)
     empty.write("code.py", b"1\n")
-    assert re.search("no commit yet.*`git commit", refusal(ask, empty.path))
+    assert re.search("no commit yet.*`git commit", refusal(empty.path))
 
 
-def test_missing_git_is_refused(ask: Machinery, repository: Repository, python: Path) -> None:
-    assert re.search(
-        "could not be started.*install git", refusal(ask, repository.path, env={"PATH": str(python.parent)})
-    )
+def test_missing_git_is_refused(repository: Repository, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PATH", str(tmp_path))
+    assert re.search("could not be started.*install git", refusal(repository.path))
 
 
 @pytest.mark.skipif(
     sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a repository to another user"
 )
 def test_repository_of_another_user_is_refused_and_the_named_command_is_the_fix(
-    ask: Machinery, repository: Repository, tmp_path: Path, clean_env: dict[str, str]
+    repository: Repository, tmp_path: Path, clean_env: dict[str, str], environment: pytest.MonkeyPatch
 ) -> None:
     project = repository.write("part/code.py", b"1\n").parent
     repository.commit()
     for path in (repository.path, *repository.path.rglob("*")):
         os.chown(path, 12345, 12345)
-    env = {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")}
+    environment.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
 
-    message = refusal(ask, project, env=env)
+    message = refusal(project)
 
     command = re.search("`(git config --global --add safe.directory .+)`", message)
     assert "dubious ownership" in message and command
-    subprocess.run(shlex.split(command[1]), env=clean_env | env, check=True)
-    assert ask("git.state(root).branch", root=project, env=env) == "main"
+    subprocess.run(
+        shlex.split(command[1]), env=clean_env | {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")}, check=True
+    )
+    assert git_state(project).branch == "main"
 
 
-def test_merge_commit_that_github_makes_up_is_refused(ask: Machinery, repository: Repository) -> None:
-    env = {"GITHUB_REF": "refs/pull/7/merge", "GITHUB_SHA": repository.git("rev-parse", "HEAD")}
-    assert "github.event.pull_request.head.sha" in refusal(ask, repository.path, env=env)
+def test_merge_commit_that_github_makes_up_is_refused(repository: Repository, environment: pytest.MonkeyPatch) -> None:
+    merge = repository.git("rev-parse", "HEAD")
+    environment.setenv("GITHUB_REF", "refs/pull/7/merge")
+    environment.setenv("GITHUB_SHA", merge)
+    assert "github.event.pull_request.head.sha" in refusal(repository.path)
 
-    # the workflow that checked out the head instead still has both variables
+    environment.setenv("GITHUB_REF", "refs/heads/main")
+    assert git_state(repository.path).commit == merge
+
+    # A workflow that checked out the head instead has both variables, too.
+    environment.setenv("GITHUB_REF", "refs/pull/7/merge")
     repository.write("code.py", b"2\n")
-    assert ask("git.state(root).commit", root=repository.path, env=env | {"GITHUB_SHA": repository.commit()[::-1]})
-    assert ask("git.state(root).commit", root=repository.path, env=env)
-    assert ask("git.state(root).commit", root=repository.path, env=env | {"GITHUB_REF": "refs/heads/main"})
+    head = repository.commit()
+    assert git_state(repository.path).commit == head
 
 
-def test_project_in_an_ignored_folder_of_another_repository_is_refused(ask: Machinery, repository: Repository) -> None:
+def test_project_in_an_ignored_folder_of_another_repository_is_refused(repository: Repository) -> None:
     repository.write(".gitignore", b"scratch/\n")
     repository.commit()
     project = repository.write("scratch/project/code.py", b"1\n").parent
-    assert re.search("no file of .*project is in the repository.*`git init`", refusal(ask, project))
+    assert re.search("no file of .*project is in the repository.*`git init`", refusal(project))
 
 
-def test_work_tree_and_shallow_clone_state_their_commit(ask: Machinery, repository: Repository, tmp_path: Path) -> None:
+def test_work_tree_and_shallow_clone_state_their_commit(repository: Repository, tmp_path: Path) -> None:
     repository.write("code.py", b"2\n")
     commit = repository.commit()
     shallow = repository.clone(tmp_path / "shallow", "--depth=1").path
     repository.git("worktree", "add", "--quiet", "-b", "other", str(tmp_path / "tree"))
-    states = ask("[[s.commit, s.branch, s.dirty] for s in map(git.state, (a, b))]", a=shallow, b=tmp_path / "tree")
-    assert states == [[commit, "main", False], [commit, "other", False]]
+    states = [(state.commit, state.branch, state.dirty) for state in map(git_state, (shallow, tmp_path / "tree"))]
+    assert states == [(commit, "main", False), (commit, "other", False)]
 
 
 def test_variables_of_a_surrounding_git_hook_do_not_lead_to_another_repository(
-    ask: Machinery, repository: Repository, tmp_path: Path, clean_env: dict[str, str]
+    repository: Repository, tmp_path: Path, clean_env: dict[str, str], environment: pytest.MonkeyPatch
 ) -> None:
     other = Repository.new(tmp_path / "other", clean_env)
     other.write("other.py", b"other\n")
@@ -198,36 +201,41 @@ def test_variables_of_a_surrounding_git_hook_do_not_lead_to_another_repository(
         "GIT_DIFF_OPTS": "--unified=0",
         "GIT_ICASE_PATHSPECS": "1",
     }
+    for name, value in env.items():
+        environment.setenv(name, value)
     repository.write("code.py", b"2\n")
 
-    state = ask("git.state(root)", root=repository.path, env=env)
+    state = git_state(repository.path)
 
-    assert state["commit"] == repository.git("rev-parse", "HEAD")
-    assert "other.py" not in state["patch"] and "+2" in state["patch"]
-    assert ask("git.is_committed(root, Path('code.py'))", root=repository.path, env=env) is False
+    assert state.commit == repository.git("rev-parse", "HEAD")
+    assert b"other.py" not in state.patch and b"+2" in state.patch
+    assert is_in_commit(repository.path, Path("code.py")) is False
 
 
-def test_identity_is_what_was_configured_and_never_a_guess(
-    ask: Machinery, repository: Repository, tmp_path: Path
+def test_author_is_what_was_configured_and_never_a_guess(
+    repository: Repository, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    def identity(**env: str) -> str | None:
-        return ask("git.identity(root)", root=repository.path, env=env)
+    def author(**env: str) -> str | None:
+        with environment.context() as more:
+            for name, value in env.items():
+                more.setenv(name, value)
+            return git_author(repository.path)
 
-    assert identity() == "Ada Lovelace <ada@example.com>"
-    assert identity(GIT_AUTHOR_NAME="Eve", GIT_AUTHOR_EMAIL="eve@example.com") == "Eve <eve@example.com>"
-    assert identity(GIT_AUTHOR_EMAIL="work@example.com") == "Ada Lovelace <work@example.com>"
+    assert author() == "Ada Lovelace <ada@example.com>"
+    assert author(GIT_AUTHOR_NAME="Eve", GIT_AUTHOR_EMAIL="eve@example.com") == "Eve <eve@example.com>"
+    assert author(GIT_AUTHOR_EMAIL="work@example.com") == "Ada Lovelace <work@example.com>"
     repository.git("config", "author.name", "  Ada \t King ")
-    assert identity() == "Ada King <ada@example.com>"
+    assert author() == "Ada King <ada@example.com>"
 
     repository.git("config", "--unset", "user.email")
-    assert identity() is None
-    assert identity(EMAIL="guess@example.com") is None
+    assert author() is None
+    assert author(EMAIL="guess@example.com") is None
     repository.git("config", "user.email", " ")
-    assert identity() is None
-    assert ask("git.identity(root)", root=tmp_path) is None
+    assert author() is None
+    assert git_author(tmp_path) is None
 
 
-def test_committed_means_the_bytes_on_the_disk(ask: Machinery, repository: Repository, tmp_path: Path) -> None:
+def test_committed_means_the_bytes_on_the_disk(repository: Repository, tmp_path: Path) -> None:
     for name in ("same", "changed", "hidden", "staged", "touched", "deleted", "[a]*", "linked"):
         repository.write(f"configs/{name}.yaml", b"seed: 1\n")
     repository.write(".gitignore", b"ignored.yaml\n")
@@ -257,10 +265,74 @@ def test_committed_means_the_bytes_on_the_disk(ask: Machinery, repository: Repos
     paths = [str(Path("configs", f"{name}.yaml")) for name in expected]
     absolute = [str(repository.path / path) for path in paths]
 
-    found = ask(
-        "[git.is_committed(root, Path(each)) for each in paths]",
-        root=repository.path,
-        values={"paths": [*paths, *absolute, "configs", str(tmp_path / "outside.yaml")]},
-    )
+    others = ["configs", str(tmp_path / "outside.yaml")]
+    found = [is_in_commit(repository.path, Path(each)) for each in (*paths, *absolute, *others)]
 
     assert found == [*expected.values(), *expected.values(), False, False]
+
+
+def lone_clone(repository: Repository, path: Path) -> Repository:
+    """A clone without the last commit, which only the branch `other` of the remote has."""
+    clone = repository.clone(path)
+    repository.git("checkout", "--quiet", "-b", "other")
+    repository.write("code.py", b"2\n")
+    repository.commit()
+    repository.git("checkout", "--quiet", "main")
+    return clone
+
+
+@pytest.mark.parametrize("server", ["that gives out every commit", "that gives out branches only"])
+def test_missing_commit_is_fetched_and_no_reference_changes(
+    server: str, repository: Repository, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    clone = lone_clone(repository, tmp_path / "clone")
+    commit = repository.git("rev-parse", "other")
+    if server == "that gives out branches only":
+        # In protocol 0 git gives out the tips of branches only. The branch goes on: the commit is no tip any more.
+        for name, value in {"COUNT": "1", "KEY_0": "protocol.version", "VALUE_0": "0"}.items():
+            environment.setenv(f"GIT_CONFIG_{name}", value)
+        repository.git("checkout", "--quiet", "other")
+        repository.write("code.py", b"3\n")
+        repository.commit()
+    before = clone.git("for-each-ref"), sorted(path.name for path in (clone.path / ".git").iterdir())
+
+    assert fetch_commit(clone.path, commit, "none") is None
+
+    assert clone.git("cat-file", "-t", commit) == "commit"
+    assert (clone.git("for-each-ref"), sorted(path.name for path in (clone.path / ".git").iterdir())) == before
+
+
+def test_commit_is_fetched_from_the_address_of_the_run_only_where_that_is_allowed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    clone = lone_clone(repository, tmp_path / "clone")
+    commit = repository.git("rev-parse", "other")
+    clone.git("remote", "remove", "origin")
+    address = repository.path.as_uri()
+
+    assert fetch_commit(clone.path, commit, address, own_remotes_only=True) == {}
+    assert fetch_commit(clone.path, commit, address) is None
+
+
+def test_commit_that_no_remote_has_is_not_fetched_and_each_reason_is_given(
+    repository: Repository, tmp_path: Path
+) -> None:
+    clone = lone_clone(repository, tmp_path / "clone")
+    clone.git("remote", "add", "away", "https://ada:secret@localhost:1/code.git")
+
+    problems = fetch_commit(clone.path, "1" * 40, f"{tmp_path.as_uri()}/gone")
+
+    addresses = [repository.path.as_uri(), "https://localhost:1/code.git", f"{tmp_path.as_uri()}/gone"]
+    assert list(problems) == addresses
+    assert all(problems.values()) and "secret" not in str(problems)
+
+
+@pytest.mark.parametrize("remote", ["ext::sh -c touch% {}", "--upload-pack=touch {}", "none"])
+@pytest.mark.parametrize("commit", ["--upload-pack=touch {}", "1" * 40])
+def test_what_a_run_recorded_starts_no_program(
+    remote: str, commit: str, repository: Repository, tmp_path: Path
+) -> None:
+    clone = lone_clone(repository, tmp_path / "clone")
+    ran = tmp_path / "ran"
+    assert fetch_commit(clone.path, commit.format(ran), remote.format(ran))
+    assert not ran.exists()

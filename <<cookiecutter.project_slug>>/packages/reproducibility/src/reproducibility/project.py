@@ -3,7 +3,6 @@
 import json
 import os
 import tomllib
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,8 @@ def find_root() -> Path:
         return root
     if (above := _nearest(Path(__file__).resolve().parent)) is not None:
         return above
-    installed = sorted({root for folder in _installed_in_place() if (root := _nearest(folder)) is not None})
+    in_place = (folder for each in metadata.distributions() if (folder := installed_in_place(each)) is not None)
+    installed = sorted({root for folder in in_place if (root := _nearest(folder)) is not None})
     if len(installed) == 1:
         return installed[0]
     fix = f"install the project in place (pip install --editable .), or set {ROOT_VARIABLE} to its folder"
@@ -52,15 +52,15 @@ def _nearest(folder: Path) -> Path | None:
     return next((place for place in (folder, *folder.parents) if (place / _BASE).is_file()), None)
 
 
-def _installed_in_place() -> Iterator[Path]:
-    """Yield the folders of the packages that this environment uses in place, as their installer recorded them."""
-    for distribution in metadata.distributions():
-        try:
-            source = json.loads(distribution.read_text("direct_url.json") or "{}")
-        except ValueError:
-            continue
-        if isinstance(source, dict) and source.get("dir_info", {}).get("editable"):
-            yield Path(url2pathname(urlsplit(source["url"]).path)).resolve()
+def installed_in_place(package: metadata.Distribution) -> Path | None:
+    """Return the folder that this environment uses *package* from in place; None if it has a copy of the package."""
+    try:
+        source = json.loads(package.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return None
+    if not isinstance(source, dict) or not source.get("dir_info", {}).get("editable"):
+        return None
+    return Path(url2pathname(urlsplit(source["url"]).path)).resolve()
 
 
 PROJECT_ROOT = find_root()

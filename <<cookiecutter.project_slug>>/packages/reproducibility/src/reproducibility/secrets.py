@@ -1,4 +1,4 @@
-"""Secrets: what must not leave this machine in a patch, a tag, a message or a log, and how it is taken out."""
+"""Secrets: how they are found and removed, before a patch, a tag, a message or a log leaves this machine."""
 
 import re
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ _NAMES = (
 )
 _HARMLESS_NAMES = ("*example*", "*sample*", "*template*", "*.dist", "*.pub")
 
-# Words like these, and variables such as {password} or $PASSWORD, are places for a password.
+# Words like these stand for a password, and so do variables such as {password} or $PASSWORD.
 _NO_PASSWORD = rb"(?!(?i:pass(?:word|wd)?|pw|secret|token|[x*.]+)@)"
 # Each pattern starts with fixed characters and repeats a bounded number of times: the search stays linear.
 _TEXTS = tuple(
@@ -34,9 +34,12 @@ _TEXTS = tuple(
     )
 )
 
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_SSH = ("ssh", "git+ssh", "ssh+git", "sftp")
+
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a file called *name* (no folder) holds secrets by custom: ``.env``, ``id_rsa``, ``*.pem`` …"""
+    """Whether files called *name* (without folder) usually hold secrets: ``.env``, ``id_rsa``, ``server.pem`` …"""
     name = name.lower()
     if any(fnmatchcase(name, pattern) for pattern in _HARMLESS_NAMES):
         return False
@@ -44,43 +47,37 @@ def is_secret_name(name: str) -> bool:
 
 
 def secrets_in(content: bytes) -> dict[bytes, str]:
-    """Return each text in *content* that looks like a secret, with its kind in words. The texts are not for showing."""
+    """Return {text: kind in words} of what looks like a secret in *content*. Never show the texts to anybody."""
     found: dict[bytes, str] = {}
-    # without its zero bytes UTF-16 text, as PowerShell's `>` writes it, reads like ASCII
+    # Without its zero bytes, UTF-16 text reads like ASCII. PowerShell's `>` writes UTF-16.
     for text in {content, content.replace(b"\0", b"")}:
         for kind, pattern in _TEXTS:
             found.update((match[0], kind) for match in pattern.finditer(text))
     return found
 
 
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
-
-
 def recordable(text: object) -> str:
-    """Return *text*, cut after 500 characters, without what looks like a secret and without what UTF-8 cannot write."""
+    """Return *text* without secrets and without characters that UTF-8 cannot write, cut after 500 characters."""
     clean = _URL.sub(lambda url: without_credentials(url[0]), str(text))
     for secret, kind in secrets_in(clean.encode("utf-8", "replace")).items():
         clean = clean.replace(secret.decode("utf-8", "replace"), f"({kind})")
     return clean[:500].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-_SSH = ("ssh", "git+ssh", "ssh+git", "sftp")
-
-
 def without_credentials(url: str) -> str:
-    """Return *url* without user, password, query and fragment, so that no token reaches a tag or a message.
+    """Return *url* without user, password, query and fragment, each of which may hold a token.
 
-    ``ssh://git@host/x`` and ``git@host:x`` keep their user, which is part of the address there and no secret.
-    A path of a local repository comes back as it is.
+    ``ssh://git@host/x`` and ``git@host:x`` keep their user, which is part of the address and no secret. The path of a
+    local repository stays as it is.
     """
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
-        # user:password@host without a scheme; git@host:path and C:\folder are addresses
+        # user:password@host is an address without a scheme. git@host:path and C:\folder have no password.
         return re.sub(r"^[^/\\@:]*:[^/\\@]+@(?=[^@]+$)", "", scheme)
     kind = scheme.lower().rpartition("::")[2]  # git's helpers: persistent-https::https://…
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" not in authority and re.search(r":(?!\d*$)[^\]]*$", authority) and "@" in rest:
-        # a password with an unescaped / ? or # in it: what looks like host:port is user:first-half
+        # The password has an unescaped / ? or # in it. What looks like host:port is the user and half the password.
         authority = rest.rpartition("@")[0] + "@" + re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     user, _, host = authority.rpartition("@")
     path = re.split(r"[?#]", rest[len(authority) :], maxsplit=1)[0]

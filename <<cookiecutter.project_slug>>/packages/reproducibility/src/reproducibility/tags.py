@@ -1,5 +1,7 @@
 """The tags of a run: every name, written once, with what the tag means."""
 
+import re
+
 # --- Provenance: where a run comes from. Frozen from the start of the run.
 PROVENANCE_TAGS = frozenset(
     {
@@ -15,6 +17,8 @@ PROVENANCE_TAGS = frozenset(
         "manifest_digest",
     }
 )
+# The form of `git_commit`, and of every full commit id: SHA-1 or SHA-256.
+COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # MLflow's own tags, and the tag of ours that says the same more exactly.
 MLFLOW_TAGS = {
     "mlflow.source.git.branch": "git_branch",

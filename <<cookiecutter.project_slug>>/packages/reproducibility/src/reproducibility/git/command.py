@@ -1,21 +1,27 @@
-"""A git command: run on one repository, deaf to the caller's environment and configuration, never writing to it."""
+"""A git command: run in one repository, whatever the user's environment and configuration say about git.
+
+No command writes into a work tree or an index, unless its caller asks for that. `scratch_environment` lends a folder to
+commands that need to write.
+"""
 
 import hashlib
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from ..errors import Refused, Violation
+from ..errors import Refused, Violation, refuse
 
-# Everything else named GIT_* is dropped: inside a git hook GIT_DIR and GIT_INDEX_FILE point at another repository
-# or at half a commit. These only say where git and its configuration are.
+# Variables that only say where git and its configuration are. Every other GIT_* variable is dropped: inside a git hook
+# GIT_DIR and GIT_INDEX_FILE point at another repository or at half a commit.
 _KEPT = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
 
-# Settings of a user or machine that would hide an edit, change bytes, write to the repository or run other programs.
+# With other values these settings could hide an edit, change bytes, write to the repository or run other programs.
 _PINNED = {
     "add.ignoreErrors": "false",
     "color.ui": "false",
@@ -34,8 +40,7 @@ _PINNED = {
     "diff.suppressBlankEmpty": "false",
 }
 
-
-# How this user reaches a remote, which is away if no byte comes for half a minute.
+# The variables by which this user reaches a remote. A remote that sends no byte for 30 seconds is unreachable.
 _REACHES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
 _BOUNDED = {
     "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
@@ -45,9 +50,10 @@ _BOUNDED = {
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
-    """Return what ``git <arguments>`` prints in *folder*, to the byte. Pathspecs are literal.
+    """Return the bytes that ``git <arguments>`` prints in *folder*. Pathspecs are literal.
 
-    Raises Refused, saying what to do, when git is missing, is not allowed to read the repository, or fails.
+    *environment* adds variables, such as those of `scratch_environment`. Raises Refused, with a fix, when git is
+    missing, may not read the repository, or fails.
     """
     finished = _finished(folder, arguments, stdin, environment or {})
     if finished.returncode:
@@ -55,17 +61,12 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[
     return finished.stdout
 
 
-def reaching() -> dict[str, str]:
-    """Return the environment of a git command that talks to a remote: as this user does, and with bounded patience."""
-    return _BOUNDED | {name: os.environ[name] for name in _REACHES if name in os.environ}
-
-
-def git_line(folder: Path, *arguments: str) -> str | None:
+def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Return the one line that ``git <arguments>`` prints in *folder*; None when git fails or prints nothing.
 
     Raises Refused when git is missing.
     """
-    finished = _finished(folder, arguments, b"", {})
+    finished = _finished(folder, arguments, b"", environment or {})
     text = os.fsdecode(finished.stdout).removesuffix("\n")
     return text if finished.returncode == 0 and text else None
 
@@ -83,11 +84,11 @@ def _finished(
     except OSError as error:
         problem = f"git could not be started ({error.strerror})"
         fix = "install git (https://git-scm.com/downloads) and see that `git --version` answers"
-        raise Refused([Violation("git_commit", problem, fix)]) from error
+        refuse("git_commit", problem, fix)
 
 
 def _failure(folder: Path, command: str, stderr: str) -> Violation:
-    """Return git's complaint as a violation with a way out."""
+    """Return the violation for what git printed on *stderr* when it failed."""
     if "dubious ownership" in stderr:
         named = re.search(r"repository at '(.+?)'", stderr)
         place = named[1] if named else str(folder)
@@ -103,33 +104,63 @@ def _failure(folder: Path, command: str, stderr: str) -> Violation:
             "run `git init`, `git add --all` and `git commit` there, or work in a clone of the project",
         )
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith(("fatal:", "error:"))), "it gave no reason")
-    return Violation("git_commit", f"`git {command}` failed in {folder}: {told}", "make `git status` work there")
+    reason = next((line for line in lines if line.startswith(("fatal:", "error:"))), "it gave no reason")
+    return Violation("git_commit", f"`git {command}` failed in {folder}: {reason}", "make `git status` work there")
+
+
+def reaching() -> dict[str, str]:
+    """Return the variables for a git command that talks to a remote: with this user's access, and with time limits."""
+    return _BOUNDED | {name: os.environ[name] for name in _REACHES if name in os.environ}
+
+
+def top_and_folder(root: Path) -> tuple[Path, str]:
+    """Return the top of the work tree around *root*, and the posix path of *root* in it (``.`` for the top itself).
+
+    Raises Refused when *root* is in no work tree.
+    """
+    options = ("--show-toplevel", "--show-prefix")
+    top, folder = (os.fsdecode(git(root, "rev-parse", option)).removesuffix("\n") for option in options)
+    return Path(top), folder.rstrip("/") or "."
+
+
+@contextmanager
+def scratch_environment(top: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables with which git writes objects and index into a temporary folder; that index starts empty.
+
+    Git still reads the objects of the repository at *top*. (Git may renew the time of an object file that it would
+    write again. That only keeps the object from being pruned.)
+    """
+    objects = top / os.fsdecode(git(top, "rev-parse", "--git-path", "objects").removesuffix(b"\n"))
+    with tempfile.TemporaryDirectory(prefix="git-") as folder:
+        alternates = Path(folder, "objects", "info", "alternates")
+        alternates.parent.mkdir(parents=True)
+        alternates.write_bytes(os.fsencode(f"{objects.resolve().as_posix()}\n"))
+        yield {"GIT_OBJECT_DIRECTORY": str(Path(folder, "objects")), "GIT_INDEX_FILE": str(Path(folder, "index"))}
 
 
 def blob_id(content: bytes, like: str) -> str:
-    """Return the name git gives *content* stored as it is, in the hash of the name *like* (SHA-1 or SHA-256)."""
+    """Return git's id for the unconverted *content*, made by the hash that made the id *like* (SHA-1 or SHA-256)."""
     algorithm = "sha1" if len(like) == 40 else "sha256"
     return hashlib.new(algorithm, b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
 def bytes_on_disk(path: Path) -> bytes:
-    """Return what git would keep for *path* if nothing converted it: a file's bytes, a symbolic link's target."""
+    """Return what git stores for *path* where nothing converts it: a file's bytes, or a symbolic link's target."""
     return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
 
 
 def blob_sizes(top: Path, names: Iterable[str], environment: Mapping[str, str]) -> list[int]:
-    """Return the size in bytes of each blob in *names*, in order, without reading one."""
-    asked = "".join(f"{name}\n" for name in names).encode()
-    answered = git(top, "cat-file", "--batch-check=%(objectsize)", stdin=asked, environment=environment)
-    return [int(size) for size in answered.split()]
+    """Return the size in bytes of each blob in *names*, in order. No blob is read."""
+    lines = "".join(f"{name}\n" for name in names).encode()
+    sizes = git(top, "cat-file", "--batch-check=%(objectsize)", stdin=lines, environment=environment)
+    return [int(size) for size in sizes.split()]
 
 
 def blobs(top: Path, names: Iterable[str], environment: Mapping[str, str]) -> dict[str, bytes]:
     """Return the content of each blob in *names*."""
     names = list(names)
-    asked = "".join(f"{name}\n" for name in names).encode()
-    output = git(top, "cat-file", "--batch=%(objectsize)", stdin=asked, environment=environment)
+    lines = "".join(f"{name}\n" for name in names).encode()
+    output = git(top, "cat-file", "--batch=%(objectsize)", stdin=lines, environment=environment)
     contents, start = {}, 0
     for name in names:
         size, _, _ = output[start : start + 20].partition(b"\n")

@@ -2,15 +2,19 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Refused, Violation
+from ..errors import Refused, refuse
 from ..secrets import without_credentials
-from .command import blob_id, bytes_on_disk, git, git_line
+from .command import blob_id, bytes_on_disk, git, git_line, reaching, top_and_folder
 from .patch import uncommitted_patch
 
+# A recorded run may come from anybody, and so may the address in its tags. Only these forms are given to git: others
+# could start a helper program (`ext::sh -c ...`) or be taken for an option.
+_ADDRESS = re.compile(r"(?:https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+|/.+")
 _BRANCH_VARIABLES = ("GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME")
 
 
@@ -19,9 +23,9 @@ class GitState:
     """The code of a run.
 
     commit: 40 hexadecimal digits (64 in a SHA-256 repository).
-    branch: its name; for a detached HEAD the CI system's name for it, else ``detached``.
+    branch: its name; for a detached HEAD the name that the CI system gives it, else ``detached``.
     remote: URL of ``origin``, else of the first remote, without credentials; ``none`` without a remote.
-    patch: what differs from the commit in the project's folder (see snapshot.py); empty when nothing does.
+    patch: what differs from the commit in the project's folder (see patch.py); b"" when nothing does.
     """
 
     commit: str
@@ -31,7 +35,7 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
-        """Whether the files that run differ from the commit; an untracked file counts, an ignored one does not."""
+        """Whether the files that run differ from the commit. An untracked file counts, an ignored one does not."""
         return bool(self.patch)
 
 
@@ -40,17 +44,16 @@ def git_state(root: Path) -> GitState:
 
     Raises Refused when there is no git, no repository, no commit, or no exact record of the changes.
     """
-    top = Path(_line(root, "rev-parse", "--show-toplevel"))
-    project = _line(root, "rev-parse", "--show-prefix").rstrip("/") or "."
+    top, project = top_and_folder(root)
     commit = git_line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if commit is None:
         fix = f"run `git add --all` and `git commit -m 'First commit'` in {root}"
-        raise Refused([Violation("git_commit", "the repository has no commit yet", fix)])
+        refuse("git_commit", "the repository has no commit yet", fix)
     _refuse_temporary_merge(commit)
     patch = uncommitted_patch(top, project, commit)
-    if not patch and not git(top, "ls-tree", "-z", commit, "--", *_inside(project)):
+    if not patch and not git(top, "ls-tree", "-z", commit, "--", *([] if project == "." else [f"{project}/"])):
         problem = f"no file of {root} is in the repository {top}, which ignores the folder"
-        raise Refused([Violation("git_commit", problem, f"run `git init`, `git add --all` and `git commit` in {root}")])
+        refuse("git_commit", problem, f"run `git init`, `git add --all` and `git commit` in {root}")
     return GitState(commit, _branch(root), _remote(root), patch)
 
 
@@ -71,21 +74,13 @@ def git_author(root: Path) -> str | None:
 
 
 def is_in_commit(root: Path, path: Path) -> bool:
-    """Tell whether *path* is in the commit of the repository at *root* with exactly the bytes it has on disk.
+    """Whether the commit of the repository at *root* has *path* with exactly the bytes that are on disk.
 
-    For a symbolic link both the link and the file it ends at must be.
+    For a symbolic link this must hold for the link and for the file that the link leads to.
     """
     written = Path(root, path)
     top = git_line(root, "rev-parse", "--show-toplevel")
     return all(_is_committed(top, step) for step in {written, Path(os.path.realpath(written))})
-
-
-def git_ignored(root: Path, files: Sequence[Path]) -> list[str]:
-    """Return which *files*, all of them in the project at *root*, are in no commit because git ignores them."""
-    if not files:
-        return []
-    listed = git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *map(str, files))
-    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
 def _is_committed(top: str | None, path: Path) -> bool:
@@ -96,12 +91,60 @@ def _is_committed(top: str | None, path: Path) -> bool:
     return blob_id(bytes_on_disk(path), blob) == blob
 
 
-def _line(root: Path, *arguments: str) -> str:
-    return os.fsdecode(git(root, *arguments)).removesuffix("\n")
+def git_ignored(root: Path, files: Sequence[Path]) -> list[str]:
+    """Return which *files* of the project at *root* git ignores, so that no commit has them; relative to *root*."""
+    if not files:
+        return []
+    listed = git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *map(str, files))
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
-def _inside(project: str) -> list[str]:
-    return [] if project == "." else [f"{project}/"]
+def has_commit(root: Path, commit: str, environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the repository at *root* has *commit*, which is a full commit id."""
+    name = f"{commit}^{{commit}}"
+    return git_line(root, "rev-parse", "--verify", "--quiet", name, environment=environment) is not None
+
+
+def fetch_commit(
+    root: Path,
+    commit: str,
+    remote: str,
+    *,
+    own_remotes_only: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, str] | None:
+    """Fetch *commit* into the repository at *root*, unless it is there; None on success, else {address: why not}.
+
+    The remotes of the repository are asked, the one at the address *remote* first, then origin. If none is at that
+    address, the address itself is asked last, unless *own_remotes_only*. No branch, tag or FETCH_HEAD changes. In a
+    `scratch_environment` the objects go into the scratch folder.
+    """
+    environment = dict(environment or {})
+    if has_commit(root, commit, environment):
+        return None
+    names = (git_line(root, "remote") or "").split()
+    addresses = {name: without_credentials(git_line(root, "remote", "get-url", name) or "") for name in names}
+    # A remote is asked by its name: its address may need a password that the recorded address lacks.
+    sources = sorted(names, key=lambda name: (addresses[name] != remote, name != "origin"))
+    if not own_remotes_only and remote not in addresses.values() and _ADDRESS.fullmatch(remote):
+        sources.append(remote)
+    fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--no-auto-gc")
+    fetch = (*fetch, "--no-recurse-submodules", "--end-of-options")  # what a run recorded may look like an option
+    environment |= reaching()
+    problems = {}
+    for source in sources:
+        try:
+            git(root, *fetch, source, commit, environment=environment)
+        except Refused as refused:
+            problems[addresses.get(source, source)] = refused.violations[0].problem.rpartition(": ")[2]
+            with suppress(Refused):
+                # Some servers give out no commit by its id, only what their branches are at and what lies before that.
+                listing = git(root, "ls-remote", "--heads", "--end-of-options", source, environment=environment)
+                if tips := listing.decode("ascii", "replace").split()[::2]:
+                    git(root, *fetch, source, *tips, environment=environment)
+        if has_commit(root, commit, environment):
+            return None
+    return problems
 
 
 def _branch(root: Path) -> str:
@@ -121,9 +164,9 @@ def _printable(text: str) -> str:
 
 
 def _refuse_temporary_merge(commit: str) -> None:
-    """Refuse the commit that GitHub makes up for a pull request: it is on no branch and soon can be fetched no more."""
+    """Refuse the merge commit that GitHub makes for a pull request: no branch has it, and soon nobody can fetch it."""
     reference = os.environ.get("GITHUB_REF", "")
     if re.fullmatch(r"refs/pull/\d+/merge", reference) and os.environ.get("GITHUB_SHA") == commit:
         problem = f"{commit} is the temporary merge commit of {reference}, which nobody can fetch later"
         fix = "give actions/checkout `ref: ${{ github.event.pull_request.head.sha }}`"
-        raise Refused([Violation("git_commit", problem, fix)])
+        refuse("git_commit", problem, fix)

@@ -1,7 +1,8 @@
-"""The code of a run: which commit runs, by the git work tree or, in a container, by the image; what is in no commit.
+"""The code of a run: which commit runs, and which imported code is in no commit.
 
-There is no git in an image. What the build wrote into RECORD is believed instead, and only as long as the code beside
-RECORD is the same to the byte: variables given to a container and folders mounted over the code change nothing.
+The git work tree says which commit runs. An image has no git: there the file RECORD says it, which the image's build
+wrote. RECORD counts only while the code beside it has the same bytes as when it was built. So neither a variable of
+the container nor a folder mounted over the code can pass for another commit.
 """
 
 import json
@@ -17,42 +18,43 @@ from pathlib import Path
 
 from ..digest import digest
 from ..display import listed
-from ..errors import Refused, Violation
+from ..errors import Violation, refuse
 from ..git.command import bytes_on_disk
 from ..git.state import GitState, git_author, git_ignored, git_state, is_in_commit
 from ..secrets import without_credentials
+from ..tags import COMMIT_ID
 
-# Beside the code, in the image's root of the project.
+# In the root of the project in an image.
 RECORD = ".image.json"
 PATCH = ".image.patch"
 BUILD_IT = "build it with `nox -s image`, or start the run with `nox -s train -- --container`, which builds it"
-# Editors put their debugger into a process. It computes nothing.
+# Editors load their debugger into the process. A debugger computes nothing.
 _DEBUGGERS = ("_pydev", "debugpy", "pydevd")
 
 
 def code_state(root: Path) -> GitState:
-    """Return which code the project at *root* is; raises Refused where neither git nor an image can tell."""
+    """Return which code the project at *root* has; raises Refused where neither git nor an image can tell."""
     return _image_state(root) if inside_image(root) else git_state(root)
 
 
 def is_committed(root: Path, path: Path) -> bool:
-    """Tell whether *path* is in the commit with exactly the bytes it has on disk."""
+    """Whether the commit has *path* with exactly the bytes that are on disk."""
     return _is_in_image(root, path) if inside_image(root) else is_in_commit(root, path)
 
 
 def ignored_files(root: Path, files: Sequence[Path]) -> list[str]:
-    """Return which *files* of the project git ignores, relative to *root*; an image holds none of them."""
+    """Return which *files* of the project git ignores, relative to *root*; in an image there are none."""
     return [] if inside_image(root) else git_ignored(root, files)
 
 
 def author_in_git(root: Path) -> str | None:
-    """Return who works here according to git, as ``name <email>``; an image has nobody's git configuration."""
+    """Return who works here according to git, as ``name <email>``; None in an image, which has no git."""
     return None if inside_image(root) else git_author(root)
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What an image was built from; `files` is {posix path: digest} of everything beside it."""
+    """What an image was built from; `files` is {posix path: digest} of every file beside the record."""
 
     commit: str
     branch: str
@@ -61,7 +63,7 @@ class ImageRecord:
 
 
 def inside_image(root: Path) -> bool:
-    """Tell whether the project at *root* is the one in an image: it has a record, and no repository around it."""
+    """Whether the project at *root* is the one in an image: it has a record, and no repository is around it."""
     return (root / RECORD).is_file() and not any((folder / ".git").exists() for folder in (root, *root.parents))
 
 
@@ -71,32 +73,33 @@ def _image_state(root: Path) -> GitState:
     Raises Refused when it was built without a commit, and when a file is not what the image was built from.
     """
     record = _read(root)
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", record.commit):
-        told = f"with {record.commit[:80]!r} as its commit" if record.commit else "without saying from which commit"
-        raise Refused([Violation("git_commit", f"this image was built {told}", BUILD_IT)])
-    # Of the places that the code has, so that a mounted data or store folder counts for nothing.
+    if not COMMIT_ID.fullmatch(record.commit):
+        how = f"with {record.commit[:80]!r} as its commit" if record.commit else "without saying from which commit"
+        refuse("git_commit", f"this image was built {how}", BUILD_IT)
+    # Only where the image has code: a data or store folder may be mounted beside it.
     now = files_in(root, sorted({name.partition("/")[0] for name in record.files}))
     if changed := sorted(name for name in record.files | now if record.files.get(name) != now.get(name)):
         problem = f"the code in this container is not what the image was built from: {listed(changed, 3)}"
         fix = "mount nothing over the code; build an image of the code that you want to run with `nox -s image`"
-        raise Refused([Violation("git_commit", problem, fix)])
+        refuse("git_commit", problem, fix)
     patch = (root / PATCH).read_bytes() if PATCH in record.files else b""
     return GitState(record.commit, record.branch or "detached", without_credentials(record.remote) or "none", patch)
 
 
 def _is_in_image(root: Path, path: Path) -> bool:
-    """Tell whether *path* came into the image at *root* from a commit; never with a patch, which may have made it."""
+    """Whether *path* came into the image at *root* from its commit; never if a patch came with it."""
     files = _read(root).files
     return PATCH not in files and path.is_relative_to(root) and path.relative_to(root).as_posix() in files
 
 
 def image_name(root: Path) -> str:
-    """Return which image runs: what the engine calls it (CONTAINER_IMAGE), else `built:` and its record's digest.
+    """Return the image that runs: its name for the engine (CONTAINER_IMAGE), else ``built:`` and its record's digest.
 
-    Outside of an image it is `none`, unless CONTAINER_IMAGE is set.
+    Outside of an image it is ``none``, unless CONTAINER_IMAGE is set.
     """
-    itself = f"built:{digest((root / RECORD).read_bytes())}" if inside_image(root) else "none"
-    return os.environ.get("CONTAINER_IMAGE") or itself
+    if named := os.environ.get("CONTAINER_IMAGE"):
+        return named
+    return f"built:{digest((root / RECORD).read_bytes())}" if inside_image(root) else "none"
 
 
 def _read(root: Path) -> ImageRecord:
@@ -117,9 +120,10 @@ def files_in(root: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def foreign_code(root: Path, *, outside: bool) -> Iterator[Violation]:
-    """Yield what keeps the imported code from being had again: files that git ignores and, asked for, others' folders.
+    """Yield a violation for imported code that nobody could obtain later: files that git ignores.
 
-    Only what Python's own import found counts: what a library generates while it runs comes from its code.
+    With *outside*, also for code that lies in neither the project nor an installed package. Modules that a library
+    makes while it runs do not count: they come from the library's own code.
     """
     imported = [file for name, file in _imported() if not name.startswith(_DEBUGGERS)]
     inside = [file for file in imported if file.is_relative_to(root)]
@@ -145,14 +149,27 @@ def _imported() -> Iterator[tuple[str, Path]]:
 
 
 def _installed_elsewhere() -> set[Path]:
-    """Return the files of packages that are installed in another folder of the path; the lock is asked about those."""
+    """Return the files of packages that are installed in another folder of sys.path; the lock judges those packages."""
     known = _usual_places()
     dists = [dist for dist in metadata.distributions() if not os.path.realpath(dist.locate_file("_")).startswith(known)]
     return {Path(os.path.realpath(dist.locate_file(file))) for dist in dists for file in dist.files or ()}
 
 
 def _usual_places() -> tuple[str, ...]:
-    """Return where Python's own modules and those of installed packages lie, each with a slash at its end."""
+    """Return the folders of Python's own modules and of installed packages, each with a slash at its end."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     return tuple({os.path.join(folder, "") for path in paths for folder in (path, os.path.realpath(path))})
+
+
+# Words, tests, checks and tools: no training reads them. In the folders of code, configs and data every file counts.
+_COUNTS = re.compile(r"(configs|data|packages|scripts|src)/")
+_BESIDE = re.compile(
+    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|compose\.yaml|\.[\w.-]+"
+    r"|requirements-\w+\.txt"
+)
+
+
+def shapes_runs(path: str) -> bool:
+    """Tell whether a run is made from the file at *path*, relative to the project's root, as far as its name shows."""
+    return bool(_COUNTS.match(path)) or not _BESIDE.fullmatch(path)

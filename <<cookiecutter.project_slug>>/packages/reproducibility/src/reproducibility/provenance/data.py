@@ -1,4 +1,4 @@
-"""The data version: one digest for the names and bytes of a data file or folder."""
+"""The data version: one digest for the names and bytes of a data file or folder; the cache that saves reading them."""
 
 import json
 import os
@@ -10,92 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from blake3 import blake3
 
 from ..digest import canonical, digest
-from ..display import one_line, shown_path
-from ..errors import Refused, Violation
+from ..display import listed, shown_path
+from ..errors import refuse
 from ..project import CACHE, PROJECT_ROOT
 from .code import inside_image
 
-_FORMAT = 2
-_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: a later edit could leave the same time behind
-
-
-class StatCache:
-    """Digests kept in *file*, or nowhere if that is None.
-
-    A digest comes back only for the same name, size, inode, device, and times of change to the nanosecond. A file that
-    changed within two seconds before the cache was opened is never kept. A damaged or foreign cache file counts as an
-    empty one, and one that cannot be written is left alone: the cache may cost time, never truth.
-    """
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._opened_ns = time.time_ns()
-        self._old = _load(file) if file else {}
-        self._new: dict[str, str] = {}
-
-    def get(self, name: str, place: str) -> tuple[int, str] | None:
-        """Return size and digest put under *name* if the file at *place* still looks exactly as it did then."""
-        entry = self._old.get(name)
-        if entry is None:
-            return None
-        seen = os.stat(place)
-        if entry[:-64] != _look(seen):
-            return None
-        self._new[name] = entry
-        return seen.st_size, entry[-64:]
-
-    def put(self, name: str, seen: os.stat_result, digest: str) -> None:
-        """Keep the *digest* of bytes read while the file looked like *seen*, unless it changed only just now."""
-        # st_ctime moves even when someone sets st_mtime back
-        if self._file and max(seen.st_mtime_ns, seen.st_ctime_ns) + _SETTLED_NS <= self._opened_ns:
-            self._new[name] = _look(seen) + digest
-
-    def save(self) -> None:
-        """Replace the cache file, in one step, by what was got and put; other processes see the old or the new one."""
-        if self._file is None or self._new == self._old:
-            return
-        body = json.dumps({"format": _FORMAT, "files": self._new}, separators=(",", ":")).encode()
-        temporary = None
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f"{self._file.name}.", dir=self._file.parent)
-            with open(descriptor, "wb") as stream:
-                stream.write(_seal(body) + body)
-            os.replace(temporary, self._file)
-        except OSError:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-
-
-def _look(seen: os.stat_result) -> str:
-    # one text, not a list of numbers: a folder of many files is read back in half the time
-    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino} {seen.st_dev} "
-
-
-def _seal(body: bytes) -> bytes:
-    return blake3(body).digest()
-
-
-def _load(file: Path) -> dict[str, str]:
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return {}
-    seal, body = content[:32], content[32:]
-    if seal != _seal(body):
-        return {}
-    cached = json.loads(body)
-    return cached["files"] if cached["format"] == _FORMAT else {}
-
-
+_KEY = "data_version"
 _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
-_SHOWN = 5  # files that a message names
-_WORTH_THREADS = 1024 * 1024  # bytes; below it starting threads costs more than they save
+_WORTH_THREADS = 1024 * 1024  # bytes; starting threads for a smaller file costs more than they save
+_CACHE_FORMAT = 2
+_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: two edits within it may leave the same time
 
 
 class DataFile(NamedTuple):
@@ -127,52 +56,80 @@ def data_version(path: Path, cache: Path | None = None) -> DataVersion:
     """Return the data version of the file or folder *path*. Bytes and line ends are never normalised.
 
     *cache* names a file that lets the next call skip the files that did not change; keep one for each data path.
-    Symbolic links are followed inside the folder. Raises Refused when the path is missing, holds no bytes, cannot be
-    read, changes meanwhile, or has something in it that is no plain file or lies outside.
+    Symbolic links are followed inside the folder. Raises Refused when the path does not exist, holds no bytes, cannot
+    be read, changes meanwhile, contains a pipe, socket or device, or has a link that leads out of it.
     """
     known = StatCache(cache)
     try:
-        files = tuple(_data_file(name, place, known) for name, place in sorted(_listed(path)))
+        files = tuple(_data_file(name, place, known) for name, place in sorted(_files(path)))
     except FileNotFoundError as error:
-        raise _changed(error.filename) from error
+        _refuse_changed(error.filename)
     except OSError as error:
         problem = f"{shown_path(Path(error.filename))} cannot be read ({error.strerror})"
-        raise _refused(problem, "give yourself permission to read it, or repair the disk or mount it is on") from error
+        refuse(_KEY, problem, "give yourself permission to read it, or repair the disk or mount it is on")
     if not any(file.size for file in files):
         empty = "every file in it is empty" if files else "no file is in it"
-        raise _refused(f"{shown_path(path)} holds no data: {empty}", "put the data there")
+        refuse(_KEY, f"{shown_path(path)} holds no data: {empty}", "put the data there")
     known.save()
     return DataVersion(digest(canonical(files)), files)
 
 
+def data_path(values: Mapping[str, Any]) -> str:
+    """Return ``data.path`` of the config *values*, relative to the project root or absolute; Refused if missing."""
+    data = values.get("data")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        refuse("data.path", "the config does not say where the data is", "add it to configs/base.yaml")
+    return path
+
+
+def current_data(values: Mapping[str, Any]) -> DataVersion:
+    """Return the version that the data of the config *values* has now; raises Refused as `data_version` does."""
+    path = data_path(values)
+    if inside_image(PROJECT_ROOT) and not (place := PROJECT_ROOT / path).exists():
+        target = os.path.normpath(place)
+        fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
+        refuse(_KEY, f"{path} is not in this container", fix)
+    return data_version(PROJECT_ROOT / path, data_cache(PROJECT_ROOT, path))
+
+
+def data_cache(root: Path, path: str) -> Path:
+    """Return the file of the project at *root* that keeps the digests of the files at the data path *path*.
+
+    Each path has its own, so that two experiments on different data do not make each other read everything again.
+    """
+    return root / CACHE.name / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
+
+
 def differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str) -> Iterator[str]:
-    """Say how files *found* differ from those *needed*, both {path: digest}; *itself* is the name of the path ``.``."""
+    """Yield how the files *found* differ from those *needed*, both {path: digest}, one clause for each kind of change.
+
+    *itself* is the name to show for the path ``.``, which is a data path that is one file.
+    """
     for word, names in (
         ("changed", [name for name in needed if name in found and needed[name] != found[name]]),
         ("missing", [name for name in needed if name not in found]),
         ("added since", [name for name in found if name not in needed]),
     ):
         if names:
-            shown = ", ".join(one_line(itself if name == "." else name, 200) for name in names[:_SHOWN])
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            yield f"{word}: {shown}{more}"
+            yield f"{word}: {listed(itself if name == '.' else name for name in names)}"
 
 
-def _listed(path: Path) -> Iterator[tuple[str, str]]:
+def _files(path: Path) -> Iterator[tuple[str, str]]:
     """Yield each file's name and its place on the disk, in any order."""
     try:
         top = os.path.realpath(path, strict=True)
     except FileNotFoundError:
         problem = f"{shown_path(path)} does not exist"
-        raise _refused(problem, "put the data there, or correct the data path in the config") from None
+        refuse(_KEY, problem, "put the data there, or correct the data path in the config")
     if os.path.isdir(top):
-        yield from _listed_in_folder(top)
+        yield from _files_in_folder(top)
     else:
         _require_plain_file(top)
         yield ".", top
 
 
-def _listed_in_folder(top: str) -> Iterator[tuple[str, str]]:
+def _files_in_folder(top: str) -> Iterator[tuple[str, str]]:
     pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, ())]
     while pending:
         prefix, folder, above = pending.pop()
@@ -195,29 +152,29 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 
 
 def _followed(link: str, top: str, above: tuple[str, ...]) -> str:
-    """Return where *link* ends, a place inside *top* that is none of the folders *above* it."""
+    """Return the path that *link* leads to; refused unless that is inside *top* and no folder that holds the link."""
     shown = f"the link {shown_path(Path(link))}"
     try:
         place = os.path.realpath(link, strict=True)
     except FileNotFoundError:
-        raise _refused(f"{shown} leads to nothing", "restore what it points to, or delete the link") from None
+        refuse(_KEY, f"{shown} leads to nothing", "restore what it points to, or delete the link")
     except OSError as error:
-        raise _refused(f"{shown} cannot be followed ({error.strerror})", "delete the link") from None
+        refuse(_KEY, f"{shown} cannot be followed ({error.strerror})", "delete the link")
     if place in above:
-        raise _refused(f"{shown} leads back to a folder it lies in", "delete the link")
+        refuse(_KEY, f"{shown} leads back to a folder it lies in", "delete the link")
     if not place.startswith(os.path.join(top, "")):
         fix = "copy what it points to into the data folder, or make the folder that holds both the data path"
-        raise _refused(f"{shown} leads out of the data path, to {shown_path(Path(place))}", fix)
+        refuse(_KEY, f"{shown} leads out of the data path, to {shown_path(Path(place))}", fix)
     return place
 
 
 def _require_plain_file(place: str) -> None:
     if not stat.S_ISREG(os.stat(place).st_mode):
         problem = f"{shown_path(Path(place))} is no plain file but a pipe, socket or device"
-        raise _refused(problem, "move it out of the data path")
+        refuse(_KEY, problem, "move it out of the data path")
 
 
-def _data_file(name: str, place: str, known: StatCache) -> DataFile:
+def _data_file(name: str, place: str, known: "StatCache") -> DataFile:
     if found := known.get(name, place):
         return DataFile(name, *found)
     descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -239,39 +196,81 @@ def _data_file(name: str, place: str, known: StatCache) -> DataFile:
     finally:
         os.close(descriptor)
     if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
-        raise _changed(place)
+        _refuse_changed(place)
     value = hasher.hexdigest()
     known.put(name, after, value)
     return DataFile(name, size, value)
 
 
-def _changed(place: str) -> Refused:
+def _refuse_changed(place: str) -> NoReturn:
     problem = f"{shown_path(Path(place))} changed while it was read"
-    return _refused(problem, "wait until nothing writes to the data, then start again")
+    refuse(_KEY, problem, "wait until nothing writes to the data, then start again")
 
 
-def _refused(problem: str, fix: str) -> Refused:
-    return Refused([Violation("data_version", problem, fix)])
+class StatCache:
+    """Digests of data files, kept in *file*, or nowhere if that is None.
 
-
-def current_data(values: Mapping[str, Any]) -> DataVersion:
-    """Return the version that the data of the config *values* has now: ``data.path``, relative to the project root."""
-    data = values.get("data")
-    path = data.get("path") if isinstance(data, Mapping) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise Refused(
-            [Violation("data.path", "the config does not say where the data is", "add it to configs/base.yaml")]
-        )
-    if inside_image(PROJECT_ROOT) and not (place := PROJECT_ROOT / path).exists():
-        target = os.path.normpath(place)
-        fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
-        raise Refused([Violation("data_version", f"{path} is not in this container", fix)])
-    return data_version(PROJECT_ROOT / path, data_cache(PROJECT_ROOT, path))
-
-
-def data_cache(root: Path, path: str) -> Path:
-    """Return where the project at *root* remembers the files of the data path *path*.
-
-    One cache for each path: two experiments that take turns must not read everything again each time.
+    A digest is found again only for the same name, size, inode, device, and times of change to the nanosecond. The
+    digest of a file that changed within two seconds before the cache was opened is never kept. A damaged or foreign
+    cache file counts as empty, and one that cannot be written is left alone: the cache never gives a wrong digest.
     """
-    return root / CACHE.name / f"data_version-{digest(path.encode('utf-8', 'replace'))[7:23]}"
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._opened_ns = time.time_ns()
+        self._old = _entries(file) if file else {}
+        self._new: dict[str, str] = {}
+
+    def get(self, name: str, place: str) -> tuple[int, str] | None:
+        """Return the size and digest kept for *name* if the file at *place* has not changed since; else None."""
+        entry = self._old.get(name)
+        if entry is None:
+            return None
+        seen = os.stat(place)
+        if entry[:-64] != _stat_text(seen):
+            return None
+        self._new[name] = entry
+        return seen.st_size, entry[-64:]
+
+    def put(self, name: str, seen: os.stat_result, digest: str) -> None:
+        """Keep the *digest* of the file *name*, read in the state *seen*, unless the file changed only just now."""
+        # st_ctime moves even when somebody sets st_mtime back.
+        if self._file and max(seen.st_mtime_ns, seen.st_ctime_ns) + _SETTLED_NS <= self._opened_ns:
+            self._new[name] = _stat_text(seen) + digest
+
+    def save(self) -> None:
+        """Write the entries that were found or added, in one step: other processes see the old file or the new one."""
+        if self._file is None or self._new == self._old:
+            return
+        body = json.dumps({"format": _CACHE_FORMAT, "files": self._new}, separators=(",", ":")).encode()
+        temporary = None
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f"{self._file.name}.", dir=self._file.parent)
+            with open(descriptor, "wb") as stream:
+                stream.write(_seal(body) + body)
+            os.replace(temporary, self._file)
+        except OSError:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def _stat_text(seen: os.stat_result) -> str:
+    # One text, not a list of numbers: the cache of a folder of many files is read in half the time.
+    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino} {seen.st_dev} "
+
+
+def _seal(body: bytes) -> bytes:
+    return blake3(body).digest()
+
+
+def _entries(file: Path) -> dict[str, str]:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return {}
+    seal, body = content[:32], content[32:]
+    if seal != _seal(body):
+        return {}
+    cached = json.loads(body)
+    return cached["files"] if cached["format"] == _CACHE_FORMAT else {}

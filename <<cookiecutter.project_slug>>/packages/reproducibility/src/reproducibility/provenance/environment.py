@@ -1,4 +1,4 @@
-"""The environment: interpreter, machine, locked packages, and where what is installed drifts from the lock."""
+"""The environment: interpreter, machine, installed packages, and how the packages drift from the lock."""
 
 import json
 import os
@@ -14,22 +14,22 @@ from typing import Any, NamedTuple
 from packaging.utils import canonicalize_name
 
 from ..digest import digest
-from ..errors import Refused, Violation
+from ..errors import refuse
 from ..lockfile import LOCK, pins
-from ..project import own_packages
+from ..project import installed_in_place, own_packages
 from ..secrets import without_credentials
 from .code import image_name
 
 _TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
-# As it was when Python started: what a run sets later, for its child processes, changes nothing of this one.
+# Read when this module is imported: a run may set the variable later, but only for its child processes.
 _HASH_SEED = os.environ.get("PYTHONHASHSEED", "random")
-# Installers come with an environment and are not part of what a run imports.
+# Installers come with an environment, and no run imports them.
 _INSTALLERS = {"pip", "setuptools", "wheel", "uv"}
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One package that is not what the lock says: None stands for `not in the lock` or `not installed`."""
+    """One package whose versions in the lock and in the environment differ; None means that it is not there."""
 
     package: str
     locked: str | None
@@ -45,7 +45,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Environment:
-    """Everything under the code: versions are exact, memory is in bytes, ``image`` is ``none`` outside a container."""
+    """What the code runs on. Versions are exact, memory is in bytes, ``image`` is ``none`` outside a container."""
 
     python: str
     implementation: str
@@ -63,14 +63,14 @@ class Environment:
     lock: bytes
 
     def described(self) -> dict[str, Any]:
-        """Return all of it as plain data, without the lock's text, which has its digest."""
+        """Return everything as plain data, but without the lock's text: `lock_digest` stands for that."""
         described = asdict(self)
         del described["lock"]
         return described
 
 
 def environment(root: Path) -> Environment:
-    """Describe the running interpreter against the locks in *root*.
+    """Describe the running interpreter, and compare its packages with the locks in *root*.
 
     Raises Refused when requirements.txt is missing or has a line that does not pin one package to one version.
     """
@@ -78,9 +78,7 @@ def environment(root: Path) -> Environment:
     try:
         text = lock.read_bytes()
     except OSError as error:
-        raise Refused(
-            [Violation("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")]
-        ) from None
+        refuse("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")
     installed = _installed()
     return Environment(
         python=platform.python_version(),
@@ -106,10 +104,10 @@ class _Installed(NamedTuple):
 
 
 def _installed() -> dict[str, _Installed]:
-    """Return what is installed by canonical name; of two with one name the first on the path, which is imported."""
+    """Return the installed packages by canonical name; of two with one name the first on the path, as imports do."""
     found = {}
     for dist in reversed(list(metadata.distributions())):
-        # The head alone, and once: asking importlib for name and version parses every package's whole text four times.
+        # Only the head, and once: importlib's own `name` and `version` parse the whole text of each package again.
         text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
         head = HeaderParser().parsestr(text.partition("\n\n")[0])
         if head["Name"]:
@@ -126,7 +124,7 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         elif package.version != version:
             found.append(Drift(name, version, package.version))
         elif (source := package.dist.read_text("direct_url.json")) is not None:
-            # Same version number, other code: it came from a folder, an archive or a git checkout, not from the index.
+            # The same version number, but other code: from a folder, an archive or a git checkout, not from the index.
             found.append(Drift(name, version, f"{version} from {without_credentials(json.loads(source)['url'])}"))
     tools = {name for file in _TOOL_LOCKS if (root / file).exists() for name in pins(file, (root / file).read_bytes())}
     own = own_packages(root).keys()
@@ -134,7 +132,7 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         version, dist = installed[name]
         if name not in own:
             found.append(Drift(name, None, version))
-        elif any(file.suffix == ".py" for file in dist.files or ()):
+        elif installed_in_place(dist) is None and any(file.suffix == ".py" for file in dist.files or ()):
             found.append(Drift(name, None, f"{version} (a copy, not the project's own files: nox -s dev)"))
     return tuple(found)
 
@@ -155,7 +153,7 @@ def _memory() -> int | None:
 
 
 def _gpus() -> tuple[str, ...]:
-    """Name each NVIDIA GPU with its driver, as its own tool reports them; empty where the tool is missing or fails."""
+    """Return each NVIDIA GPU and its driver as nvidia-smi reports them; nothing where that is missing or fails."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10)

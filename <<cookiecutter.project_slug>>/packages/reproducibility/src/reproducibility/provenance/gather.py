@@ -1,4 +1,4 @@
-"""The provenance of a run: everything needed to make it again, gathered from the project root before it starts."""
+"""The provenance of a run: everything that its reproduction needs, gathered from the project root before it starts."""
 
 import json
 import os
@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..config.loader import Config, config_digest, flatten
+from ..config.loader import Config
+from ..config.values import config_digest, flatten
 from ..config.yaml import to_yaml
 from ..digest import canonical, digest
-from ..errors import Refused, Violation
+from ..errors import Refused, Violation, refuse
 from ..evidence import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH
 from ..git.state import GitState
 from ..lockfile import LOCK
@@ -26,8 +27,8 @@ from .seeding import Seeding, plan
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
-# Each part and the tags and params that cannot be told without it.
-_TOLD_BY = {
+# Each part of a provenance, and the tags and params that come from it.
+_PARTS = {
     "git": ("git_commit", "git_branch", "git_remote", "git_dirty"),
     "data": ("data_version",),
     "author": ("author",),
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run comes from, as it was when the run started. A part that could not be told is None: see `refusals`."""
+    """Where a run comes from, as of its start. A part that is None could not be obtained: `refusals` says why."""
 
     values: Mapping[str, Any]
     config_files: tuple[str, ...]
@@ -55,13 +56,13 @@ class Provenance:
     refusals: tuple[Violation, ...]
 
     @property
-    def untold(self) -> set[str]:
-        """The tags and params that a missing part leaves out; the part's own refusal says why."""
-        return {name for part, names in _TOLD_BY.items() if getattr(self, part) is None for name in names}
+    def unknown(self) -> set[str]:
+        """The tags and params that are missing because their part could not be obtained."""
+        return {name for part, names in _PARTS.items() if getattr(self, part) is None for name in names}
 
     @cached_property
     def _facts(self) -> dict[str, str]:
-        """The tags that state a fact, without the digest of the manifest that holds them."""
+        """The tags that the manifest holds: all but the manifest's own digest."""
         facts = {"config_digest": config_digest(self.values)}
         if self.git:
             facts |= {
@@ -80,7 +81,7 @@ class Provenance:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """The tags of a run, with MLflow's own set to agree."""
+        """The tags of a run, and MLflow's own tags with the same values."""
         tags = {**self._facts, "manifest_digest": digest(canonical(self.manifest))}
         return tags | {theirs: tags[ours] for theirs, ours in MLFLOW_TAGS.items() if ours in tags}
 
@@ -96,7 +97,7 @@ class Provenance:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The evidence as plain data. Its digest is the tag ``manifest_digest``, so that a tag edited later is seen."""
+        """The evidence as plain data. Its digest is the tag ``manifest_digest``, which shows every later edit."""
         manifest = {
             "schema": MANIFEST_SCHEMA,
             "tags": self._facts,
@@ -110,7 +111,7 @@ class Provenance:
             "policy": self.policy.model_dump(mode="json"),
             "entry_point": self.entry_point,
         }
-        return json.loads(canonical(manifest))  # tuples become lists: what is digested is what can be read back
+        return json.loads(canonical(manifest))  # tuples become lists, as in the manifest that is read back
 
     @cached_property
     def evidence(self) -> dict[str, bytes]:
@@ -128,10 +129,10 @@ class Provenance:
 
 
 def gather(config: Config | Mapping[str, Any]) -> Provenance:
-    """Collect the provenance of a run of *config* as it is now; nothing is remembered from an earlier run.
+    """Collect the provenance of a run of *config* as it is now; nothing is kept from an earlier run.
 
-    Every part is looked at even if one fails: what is wrong stands in the result's `refusals`, it is not raised.
-    Only a policy that cannot be read raises Refused at once, because nothing can be judged without it.
+    Every part is gathered even if another one fails: `refusals` of the result has every violation. Only a policy that
+    cannot be read raises Refused, because no run can be judged without a policy.
     """
     policy = team_policy()
     refusals: list[Violation] = []
@@ -155,7 +156,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         environment=attempt(lambda: environment(PROJECT_ROOT)),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
-        refusals=tuple(refusals),  # last: the attempts above fill it
+        refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list
     )
 
 
@@ -166,7 +167,7 @@ def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return *values* as they read back from JSON, NumPy's numbers as Python's; untouched if JSON cannot hold them."""
+    """Return *values* as they read back from JSON, with NumPy's numbers as Python's; as they are if JSON cannot."""
     try:
         return json.loads(canonical(values))
     except (TypeError, ValueError):
@@ -177,20 +178,20 @@ def author() -> str:
     """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
     if (named := os.environ.get("AUTHOR")) is not None:
         if not named.strip():
-            raise Refused([Violation("author", "AUTHOR is set but empty", "unset it, or set it to your name")])
+            refuse("author", "AUTHOR is set but empty", "unset it, or set it to your name")
         return named.strip()
     named = author_in_git(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
     if named is None:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
         if inside_image(PROJECT_ROOT):
             fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
-        raise Refused([Violation("author", "nobody is named as the author of this run", fix)])
+        refuse("author", "nobody is named as the author of this run", fix)
     return named
 
 
 def entry_point() -> str | None:
     """The script that was started, relative to the project root; None for a notebook, ``-c`` or a script elsewhere."""
     script = Path(sys.argv[0]).resolve()
-    # The environment may lie in the project, and a launcher in it (of Jupyter, of pytest) is not the project's.
+    # A launcher such as pytest's is no script of the project, even if the environment lies in the project's folder.
     is_own = script.is_relative_to(PROJECT_ROOT) and not script.is_relative_to(Path(sys.prefix).resolve())
     return script.relative_to(PROJECT_ROOT).as_posix() if is_own and script.is_file() else None

@@ -1,4 +1,4 @@
-"""Seeding: one number that every source of randomness in the process starts from."""
+"""Seeding: every source of random numbers in the process starts from one seed."""
 
 import importlib
 import os
@@ -7,24 +7,23 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from ..errors import Refused, Violation
+from ..errors import refuse
 
-_LARGEST_SEED = 2**32 - 1  # numpy's limit, the smallest of all
+_LARGEST_SEED = 2**32 - 1  # NumPy's limit; those of the other libraries are larger
 
 
 @dataclass(frozen=True)
 class Seeding:
-    """What will be seeded: the seed, and the libraries installed here that draw from a generator of their own."""
+    """The seed, and the installed libraries that have a random generator of their own."""
 
     seed: int
     libraries: tuple[str, ...]
 
     def apply(self) -> None:
-        """Make two processes that call this with one seed draw the same numbers in `random` and every library named.
+        """Seed `random` and each library: two processes that call this with one seed draw the same numbers.
 
-        Also asks each library for deterministic algorithms, which may make a GPU slower or raise in an operation
-        that has none. Python's own hash seed is fixed when the interpreter starts, so it is only passed on to child
-        processes.
+        It also asks each library for deterministic algorithms. They may be slower on a GPU, and an operation that has
+        none raises. Python fixes its hash seed when it starts, so the seed only counts for child processes.
         """
         os.environ.setdefault("PYTHONHASHSEED", str(self.seed))
         random.seed(self.seed)
@@ -35,16 +34,11 @@ class Seeding:
 def plan(seed: object) -> Seeding:
     """Return the seeding for *seed*, a whole number from 0 to 4294967295; raises Refused for anything else."""
     if seed is None:
-        raise Refused([Violation("seed", "no seed is set", "add `seed: 42` to configs/base.yaml")])
+        refuse("seed", "no seed is set", "add `seed: 42` to configs/base.yaml")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
-        raise Refused(
-            [
-                Violation(
-                    "seed", f"{seed!r} is not a whole number from 0 to {_LARGEST_SEED}", "set one, such as `seed: 42`"
-                )
-            ]
-        )
-    # Installed counts as in use: a library imported only later in the run must start from the seed too.
+        problem = f"{seed!r} is not a whole number from 0 to {_LARGEST_SEED}"
+        refuse("seed", problem, "set one, such as `seed: 42`")
+    # Every installed library counts: a run may import it only later.
     return Seeding(seed, tuple(name for name in _SEEDERS if name in sys.modules or find_spec(name) is not None))
 
 
