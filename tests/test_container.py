@@ -117,7 +117,7 @@ def test_the_same_run_on_the_host_and_in_a_container(workplace: Workbench, engin
     in_container = workplace.run("nox", "-s", "train", "--", "--container", *CONFIG, timeout=HANGING)
     assert in_container.returncode == 0, in_container.stdout + in_container.stderr
     assert "STEP" not in in_container.stdout  # it was built already
-    assert re.search(r"\n(\d+) of \1 checks hold", in_container.stdout)
+    assert re.search(r"\n(\d+) of \1 checks pass", in_container.stdout)
     assert "WARNING" not in in_container.stderr
     first, second = sorted(workplace.runs().values(), key=lambda run: run.tags["image"], reverse=True)
     assert (first.status, second.status) == ("FINISHED", "FINISHED")

@@ -835,7 +835,7 @@ def test_a_run_that_only_says_it_repeats_another_does_not_hold(bench: Workbench,
     finally:
         (bench.path / "configs" / "mine.yaml").unlink()
     assert done.returncode == 1
-    assert "repeats its run" in done.stdout
+    assert "same origin as the run it reproduces" in done.stdout
     assert "config_digest: blake3:" in done.stdout
 
 

@@ -33,7 +33,7 @@ def trained(project: Path, run_in, tmp_path_factory) -> tuple[Path, CompletedPro
 def test_nox_train_ends_with_a_run_that_holds_and_where_to_look(trained, run_in) -> None:
     project, done = trained
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "this run can be made again" in done.stdout
+    assert "this run can be reproduced" in done.stdout
     assert str(project / "mlflow.db") in done.stdout
     result = validated(project, run_in, run_id_in(done.stdout))
     assert result["holds"]
@@ -94,4 +94,4 @@ def test_the_other_pythons_train_too(version: str, render, run_in, tmp_path: Pat
     (project,) = tmp_path.iterdir()
     done = run_in(project, "nox", "-s", "train", "--", "--set", "model.n_estimators=5", env=OWN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "this run can be made again" in done.stdout
+    assert "this run can be reproduced" in done.stdout

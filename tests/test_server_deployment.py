@@ -303,7 +303,7 @@ def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(depl
     assert made.status == 200
     env = deployment.login() | {"AUTHOR": ADA}
     done = deployment.run("repro", "train", "configs/experiment.yaml", env=env)
-    assert re.search(r"\n(\d+) of \1 checks hold", done.stdout), done.stdout + done.stderr
+    assert re.search(r"\n(\d+) of \1 checks pass", done.stdout), done.stdout + done.stderr
     assert f"Recorded in {deployment.url}/#/experiments/" in done.stdout
     assert "WARNING" not in done.stderr
     (run,) = deployment.everything().values()

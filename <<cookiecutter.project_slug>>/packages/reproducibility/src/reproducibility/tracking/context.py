@@ -1,7 +1,13 @@
-"""The tags of the provenance on runs that did not ask for them: plain `mlflow.start_run()` and autologging.
+"""The provenance tags of runs that do not ask for them: plain `mlflow.start_run()` and autologging.
 
-MLflow loads the class through the entry point group ``mlflow.run_context_provider`` in pyproject.toml, while it is
-imported itself: so nothing of MLflow is imported here, not even the base class, which MLflow does not ask for.
+MLflow imports this module while MLflow itself is imported, through the entry point group
+``mlflow.run_context_provider`` in pyproject.toml. So nothing of MLflow is imported here, not even the base class, which
+MLflow does not require.
+
+Importing this module sets the environment variable MLFLOW_TRACKING_URI, unless it is set already. MLflow reads the
+variable when it first needs a store. So code that names no store, such as ``import mlflow; mlflow.autolog()``, records
+where the whole team does, and not in a store of its own in the working folder. This must happen on import: nothing else
+of this package runs in such code before MLflow opens its store.
 """
 
 import json
@@ -18,54 +24,53 @@ from ..tags import PROCESS_TAG
 from .process import this_process
 from .store import tracking_uri
 
-# Everyone logs to the same place, also who never names it: MLflow reads this when it first needs a store.
+# Where the configuration names no usable store, MLflow keeps its own default: an import must not fail for that.
 with suppress(Refused, StoreUnavailable):
     os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
 
-_carried: ContextVar[Mapping[str, str] | None] = ContextVar("carried", default=None)
+_inherited: ContextVar[Mapping[str, str] | None] = ContextVar("inherited", default=None)
 
 
 @contextmanager
-def carrying(tags: Mapping[str, str]) -> Iterator[None]:
-    """Inside, every new run carries *tags*: those of the run around it, whose config and data are its own too."""
-    token = _carried.set(tags)
+def nested_runs_inherit(tags: Mapping[str, str]) -> Iterator[None]:
+    """Inside, every new run gets *tags*, those of the enclosing run: both have the same config and data."""
+    token = _inherited.set(tags)
     try:
         yield
     finally:
-        _carried.reset(token)
+        _inherited.reset(token)
 
 
 class ProvenanceContext:
-    """Gives a new run of the fluent API the tags of the run it is in, else of the team's defaults in configs/base.yaml.
+    """Gives a new run of the fluent API its tags: those of the enclosing run, else those of the team's defaults.
 
-    MLflow swallows what a provider raises, so this cannot block a run: it warns about what is missing, and
-    `validate_required_tags`, `repro validate` and the tracking server refuse such a run.
+    MLflow ignores what a provider raises, so a provider cannot refuse a run. This one warns about what is missing; the
+    gate of the store refuses the run, and so do `validate_required_tags` and `repro validate`.
     """
 
     def in_context(self) -> bool:
         return True
 
     def tags(self) -> dict[str, str]:
-        if (carried := _carried.get()) is not None:
-            return {**carried, PROCESS_TAG: this_process()}
+        if (inherited := _inherited.get()) is not None:
+            return {**inherited, PROCESS_TAG: this_process()}
         try:
             provenance = gather(team_defaults())
         except Refused as refused:
-            refusals = refused.violations
-            tags = {}
+            refusals, tags = refused.violations, {}
         else:
             refusals = provenance.refusals
             tags = {**provenance.tags, PROCESS_TAG: this_process()}
             if provenance.git and provenance.git.dirty:
-                changes = "the work tree has changes, and a plain run does not keep them"
+                changes = "the work tree has changes, and a plain run does not record them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)
         for violation in refusals:
-            warnings.warn(f"this run cannot be made again. {violation}", stacklevel=2)
+            warnings.warn(f"this run cannot be reproduced. {violation}", stacklevel=2)
         return tags
 
 
 def run_context() -> dict[str, str]:
-    """Return the tags that MLflow gives to every run of this process because MLFLOW_RUN_CONTEXT says so."""
+    """Return the tags in MLFLOW_RUN_CONTEXT, which MLflow gives to every run of this process."""
     try:
         tags = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT", "{}"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Interruption: the signals that end a process, held back while a run is created or ended, exceptions otherwise."""
+"""A run that ends early: signals become exceptions at a safe moment, and the reason is put into words."""
 
 import signal
 import threading
@@ -7,12 +7,12 @@ from typing import Self
 
 from ..secrets import recordable
 
-# Windows has no SIGHUP, which a terminal sends when it is closed.
-_ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+# A terminal sends SIGHUP when it is closed. Windows has no such signal.
+_TERMINATING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Terminated(SystemExit):
-    """SIGTERM or SIGHUP as an exception: the run ends like after any other, the process with the signal's status."""
+    """SIGTERM or SIGHUP as an exception: the run ends as after any other, the process with the signal's status."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -20,11 +20,12 @@ class Terminated(SystemExit):
 
 
 class Interruption:
-    """Holds the signals from entry until `release`. A signal that came meanwhile is raised by `release`, not lost.
+    """Holds signals back from entry until `release`, which then raises the last one that arrived meanwhile.
 
-    A run that is half created when a signal strikes would stay RUNNING for ever. A signal held at the end is raised
-    when the block is left. A signal that the process ignores (Ctrl-C under nohup) stays ignored. Outside the main
-    thread, where Python handles no signals, it does nothing. The earlier handlers come back at the end.
+    A run that is half created when a signal arrives would stay RUNNING for ever. `hold` holds signals back again; what
+    arrives then is raised when the block is left. A signal that the process ignores (Ctrl-C under nohup) stays ignored.
+    Python handles signals in the main thread only: in other threads this class does nothing. When the block is left,
+    the earlier handlers are set again.
     """
 
     def __enter__(self) -> Self:
@@ -32,8 +33,8 @@ class Interruption:
         self._pending: int | None = None
         self._before = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (*_ENDING, signal.SIGINT):
-                # None is a handler that Python did not set and could not bring back
+            for number in (*_TERMINATING, signal.SIGINT):
+                # None: the handler was not set by Python, and Python could not set it again.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._handle)
         return self
@@ -59,16 +60,16 @@ class Interruption:
         if self._held:
             self._pending = number
         else:
-            self._held = number in _ENDING  # whoever sends it twice must not strike the run while it ends
+            self._held = number in _TERMINATING  # a second signal must not strike while the run ends
             self._raise(number)
 
     @staticmethod
     def _raise(number: int) -> None:
-        raise Terminated(number) if number in _ENDING else KeyboardInterrupt
+        raise Terminated(number) if number in _TERMINATING else KeyboardInterrupt
 
 
 def reason(error: BaseException) -> str:
-    """Return why a run that *error* went through did not reach its end, in at most 500 characters."""
+    """Return why *error* ended a run early, in at most 500 characters and without secrets."""
     if isinstance(error, Terminated):
         return f"terminated by {error.signal}"
     if isinstance(error, KeyboardInterrupt):
@@ -81,7 +82,7 @@ def reason(error: BaseException) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether *error* is the MLflow client giving up on a server, not one of its complaints about what was logged."""
+    """Return whether *error* says that the MLflow client gave up on a server, and not that a server refused a value."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and str(error).startswith("API request to")

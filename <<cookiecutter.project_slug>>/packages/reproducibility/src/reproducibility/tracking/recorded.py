@@ -5,39 +5,39 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 from os.path import isabs
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.loader import config_digest
+from ..config.values import config_digest
 from ..config.yaml import decoded, parse_yaml
 from ..digest import canonical, digest
-from ..display import one_line
-from ..errors import Refused, Unreadable, Violation
+from ..display import listed, one_line
+from ..errors import Unreadable, Violation, refuse
 from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH, manifest_in
 from ..provenance.gather import author
+from ..rules import outward
 from ..secrets import recordable, without_credentials
 from ..tags import ORIGIN_TAGS, PARENT_TAG, REPRODUCES
-from .store import reachable, require_at_home
+from .store import reachable, require_not_moved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-
 _LAST = re.compile(r"last(?:~(\d{1,5}))?")
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
-_SHOWN = 5
 
 
 @contextmanager
 def readable(client: "MlflowClient", run: "Run", what: str) -> Iterator[None]:
-    """Turn what is raised while *what* of *run* is read into Unreadable, unless the tracking store itself is away."""
+    """Turn every error that is raised while *what* of *run* is read into Unreadable, except an outage of the store."""
     try:
         yield
-    except Exception as error:  # of any kind: each sort of place has its own library, which may be missing
-        client.get_run(run.info.run_id)  # raises where the whole store is away
+    except Exception as error:  # of any kind: S3, HTTP and files have libraries of their own, which may be missing
+        client.get_run(run.info.run_id)  # raises if the whole store is unreachable
         problem = f"{what} cannot be read ({one_line(recordable(error), 300)})"
         fix = f"bring it back, or let this machine read {without_credentials(run.info.artifact_uri)}"
         raise Unreadable([Violation(f"run {run.info.run_id}", problem, fix)]) from error
@@ -47,7 +47,7 @@ def readable(client: "MlflowClient", run: "Run", what: str) -> Iterator[None]:
 class RecordedRun:
     """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none.
 
-    A run inside another one that has none of its own is part of that one: evidence and params are those of its parent.
+    A nested run without evidence of its own is part of the run around it: evidence and params are those of that run.
     """
 
     run: "Run"
@@ -67,7 +67,7 @@ class RecordedRun:
 
     @property
     def patch(self) -> bytes:
-        """What the run's code differed in from its commit; empty when nothing."""
+        """The difference between the run's code and its commit; empty if there is none."""
         return self.evidence.get(PATCH, b"")
 
     @property
@@ -79,44 +79,37 @@ class RecordedRun:
 def find_run(client: "MlflowClient", reference: str) -> "Run":
     """Return the run that *reference* means: an id, the unique beginning of one, ``last`` or ``last~1``.
 
-    ``last`` is the newest run of whoever asks, ``last~1`` the one before it; runs inside other runs and runs that
-    repeat others do not count.
-    Raises Refused when there is no such run, or more than one, which are then listed.
+    ``last`` is the newest run of the author who asks, ``last~1`` the one before it. Nested runs and reproductions are
+    not counted. Raises Refused if there is no such run, or more than one.
     """
     if last := _LAST.fullmatch(reference):
         return _last(client, int(last[1] or 0))
     with reachable(client.tracking_uri):
         if _PREFIX.fullmatch(reference):
-            runs = search_runs(client, f"attributes.run_id LIKE '{reference}%'", _SHOWN + 1)
+            runs = search_runs(client, f"attributes.run_id LIKE '{reference}%'")
             if len(runs) > 1:
-                shown = ", ".join(run.info.run_id for run in runs[:_SHOWN]) + (" ..." if len(runs) > _SHOWN else "")
-                raise Refused([Violation("run id", f"{reference!r} begins more than one: {shown}", "give more of it")])
+                ids = listed(run.info.run_id for run in runs)
+                refuse("run id", f"{reference!r} is the beginning of more than one: {ids}", "give more of it")
             if runs:
                 return runs[0]
         elif (run := _get(client, reference)) is not None:
             return run
     fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
-    raise Refused(
-        [Violation("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)]
-    )
+    refuse("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)
 
 
 def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
-    """Return *run* with its evidence, fetched from where its files are kept.
+    """Return *run* with its evidence, downloaded from where its files are kept.
 
-    Raises Unreadable where that is no place to read from, StoreUnavailable where the tracking store is away.
+    Raises Unreadable if the files cannot be read, and StoreUnavailable if the tracking store is unreachable.
     """
     with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
-        require_at_home(client.tracking_uri, experiment)
-        evidence, params = _evidence(client, run), run.data.params
-        outer, seen = run, {run.info.run_id}
-        while MANIFEST not in evidence and (parent := outer.data.tags.get(PARENT_TAG, "")) not in seen:
-            seen.add(parent)
-            if (outer := _get(client, parent)) is None:
+        require_not_moved(client.tracking_uri, experiment)
+        for around in outward(run, attrgetter("data.tags"), partial(_get, client)):
+            if MANIFEST in (evidence := _evidence(client, around)):
                 break
-            evidence, params = _evidence(client, outer), outer.data.params
-    return RecordedRun(run, experiment.name, evidence, params)
+    return RecordedRun(run, experiment.name, evidence, around.data.params)
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
@@ -145,18 +138,15 @@ def _get(client: "MlflowClient", run_id: str) -> "Run | None":
 def _last(client: "MlflowClient", back: int) -> "Run":
     who = author()
     if "'" in who and '"' in who:
-        fix = "give the run's id"
-        raise Refused(
-            [Violation("run id", f"the runs of {who} cannot be searched for, with both kinds of quotes", fix)]
-        )
+        refuse("run id", f"MLflow cannot search for {who}, a name with both kinds of quotes", "give the run's id")
     quote = '"' if "'" in who else "'"
     with reachable(client.tracking_uri):
         own = f"tags.author = {quote}{who}{quote} AND tags.`{PARENT_TAG}` IS NULL AND tags.`{REPRODUCES}` IS NULL"
         runs = search_runs(client, own, back + 1)
     if len(runs) <= back:
-        fix = "train one, or give the run's id"
         known = f"{len(runs)} run{'s' * (len(runs) != 1)} of {who}"
-        raise Refused([Violation("run id", f"{without_credentials(client.tracking_uri)} has {known}", fix)])
+        fix = "train one, or give the run's id"
+        refuse("run id", f"{without_credentials(client.tracking_uri)} has {known}", fix)
     return runs[back]
 
 
@@ -167,34 +157,34 @@ def search_runs(client: "MlflowClient", condition: str, most: int = 1000) -> "li
 
 
 def outermost(client: "MlflowClient", run: "Run") -> "Run":
-    """Return the run that *run* is inside of, in the end: *run* itself if it is inside none.
+    """Return the run that *run* is nested in, at the outermost level; *run* itself if it is nested in none.
 
-    Raises Refused when that is not there.
+    Raises Refused if a run on the way is not recorded, or if altered tags lead in a circle.
     """
-    seen = {run.info.run_id}
-    while (parent := run.data.tags.get(PARENT_TAG)) is not None:
-        if parent in seen:
-            problem = f"it is said to be inside {parent[:40]}, and that inside it"
-            raise Refused([Violation(f"run {run.info.run_id}", problem, "choose another: somebody altered its tags")])
-        seen.add(parent)
-        run = find_run(client, parent)
-    return run
+    *_, last = outward(run, attrgetter("data.tags"), partial(find_run, client))
+    if parent := last.data.tags.get(PARENT_TAG):
+        problem = f"its tags say that it is nested in {parent[:40]}, which is nested in it"
+        refuse(f"run {last.info.run_id}", problem, "choose another: somebody altered its tags")
+    return last
 
 
-def origin_differences(first: RecordedRun, second: RecordedRun) -> list[tuple[str, str, str]]:
-    """Return what *second*, which should repeat *first*, was made from that *first* was not, as (tag, first, second).
+def origin_differences(original: RecordedRun, reproduction: RecordedRun) -> list[tuple[str, str, str]]:
+    """Return how the origins of two runs differ, such as their commits, as (tag, of *original*, of *reproduction*).
 
-    Data that *first* names by an absolute path may lie elsewhere: then its version alone has to be the same. Raises
-    ManifestError or Refused where one of them cannot be read.
+    If *original* names its data by an absolute path, the data of *reproduction* may have another path: only the
+    versions are compared then. Raises ManifestError or Refused if one of the runs cannot be read.
     """
     tags = [
-        recorded.manifest["tags"] | {"config_digest": config_digest(_placeless(recorded.values, first))}
-        for recorded in (first, second)
+        recorded.manifest["tags"] | {"config_digest": config_digest(_without_place(recorded.values, original))}
+        for recorded in (original, reproduction)
     ]
     return [
         (tag, *(each.get(tag, "none") for each in tags)) for tag in ORIGIN_TAGS if tags[0].get(tag) != tags[1].get(tag)
     ]
 
 
-def _placeless(values: Mapping[str, Any], first: RecordedRun) -> dict[str, Any]:
-    return {**values, "data": {**values["data"], "path": ""}} if isabs(first.values["data"]["path"]) else dict(values)
+def _without_place(values: Mapping[str, Any], original: RecordedRun) -> dict[str, Any]:
+    """Return *values* without the path of the data, if the path in *original* is absolute."""
+    if isabs(original.values["data"]["path"]):
+        return {**values, "data": {**values["data"], "path": ""}}
+    return dict(values)

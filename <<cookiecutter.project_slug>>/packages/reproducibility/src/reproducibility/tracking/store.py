@@ -1,4 +1,4 @@
-"""The tracking store: where runs are recorded, how long to wait for it, and what to say when it is away."""
+"""The tracking store: where runs are recorded, how long to wait for it, and what to say when it is unreachable."""
 
 import logging
 import os
@@ -12,7 +12,8 @@ from urllib.request import url2pathname
 from filelock import FileLock
 from pydantic import field_validator
 
-from ..config.loader import Section, load_section
+from ..config.loader import load_section
+from ..config.values import Section
 from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation
 from ..project import BASE_CONFIG, PROJECT_ROOT
 from ..provenance.code import inside_image
@@ -22,23 +23,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 FILE = "sqlite:///"
 _ARTIFACTS = "mlartifacts"
-# Where a person is waiting, less patience still than elsewhere: at the first contact, and when a failed run is ended.
-_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
-_DATABASE_RETRIES = 5  # in MLflow's rhythm under three seconds; its own ten take a hundred
+# While a person waits: at the first request, and when a failed run is ended.
+_SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+_DATABASE_RETRIES = 5  # MLflow waits less than three seconds in all between five tries, but a hundred between its ten
 
 
 def unavailable(
     uri: str, reason: object, fix: str | None = None, kind: type[StoreUnavailable] = StoreUnavailable
 ) -> StoreUnavailable:
-    """Return the error for the store at *uri*: *reason* in the words of a person, and what to do about it.
+    """Return the error for the store at *uri*: *reason* in plain words, and what to do.
 
     fix: what to do, as a sentence without its full stop; by default what usually helps with such a store.
     """
-    why = str(reason) if fix else _in_short(recordable(str(reason).strip().partition("\n")[0]))
+    why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
     if fix is None:
         fix = _usual_fix(uri, why)
     return kind(f"the tracking store {without_credentials(uri)} cannot be used: {why.rstrip('.')}. {fix}.")
@@ -46,7 +46,7 @@ def unavailable(
 
 def _usual_fix(uri: str, why: str) -> str:
     if "error code 401" in why or "error code 403" in why:
-        return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what the server knows you by"
+        return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to your login on that server"
     if uri.startswith("http"):
         return "Start the server, or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
     if not uri.startswith(FILE):
@@ -57,12 +57,14 @@ def _usual_fix(uri: str, why: str) -> str:
     return "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
 
 
-def _in_short(reason: str) -> str:
-    """Return a network library's *reason* in the words of a person; any other as it is."""
+def _in_plain_words(reason: str) -> str:
+    """Return the *reason* of a network library in plain words, and any other reason as it is."""
     for sign, words in (
-        ("NameResolutionError", "its host name is not known"),
+        ("NameResolutionError", "its host name is unknown"),
+        ("failed to resolve host", "its host name is unknown"),
         ("Connection refused", "nothing answers there (connection refused)"),
         ("timed out", "it does not answer in time"),
+        ("timeout expired", "it does not answer in time"),
     ):
         if sign in reason:
             return words
@@ -90,9 +92,9 @@ def _problem(uri: str) -> str | None:
 
 
 def tracking_uri() -> str:
-    """Return where runs go: MLFLOW_TRACKING_URI from the environment, else ``tracking.uri`` of configs/base.yaml.
+    """Return where runs are recorded: MLFLOW_TRACKING_URI, else ``tracking.uri`` of configs/base.yaml.
 
-    A relative sqlite path in base.yaml starts from the project root, one in the environment from the working folder.
+    A relative sqlite path in base.yaml starts at the project root, one in the environment at the working folder.
     """
     uri, base = os.environ.get("MLFLOW_TRACKING_URI"), Path.cwd()
     if not uri:
@@ -104,9 +106,9 @@ def tracking_uri() -> str:
 
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
-    """Turn what MLflow, the network or the database raises inside into StoreUnavailable; everything else passes.
+    """Turn errors of MLflow, the network and the database into StoreUnavailable, and refusals by the gate into Refused.
 
-    What the store's gate says comes out as Refused.
+    Other errors pass.
     """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
@@ -121,9 +123,9 @@ def reachable(uri: str) -> Iterator[None]:
 
 
 def connect(*, create: bool = False) -> "MlflowClient":
-    """Point MLflow at the tracking store and return a client for it; with *create*, an embedded database is made.
+    """Point MLflow at the tracking store and return a client for it; with *create*, make an embedded database.
 
-    Waits are bounded: seconds, not MLflow's minutes. Raises StoreEmpty where there is no database to look into.
+    Waits are bounded: seconds, not MLflow's minutes. Raises StoreEmpty if there is no database and none may be made.
     """
     uri = _without_login(tracking_uri())
     if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
@@ -131,14 +133,14 @@ def connect(*, create: bool = False) -> "MlflowClient":
         raise unavailable(uri, "there is nothing", fix, StoreEmpty)
     import mlflow
 
-    # MLflow wants to write pip's version down with a model, and an environment made by uv has no pip.
+    # MLflow warns if it cannot record pip's version with a model, and an environment made by uv has no pip.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     if not uri.startswith("http"):
         from mlflow.store.db import utils as database
 
         database.MAX_RETRY_COUNT = _DATABASE_RETRIES
-        # An error that it logs on every try is raised in the end.
+        # MLflow logs the error of each attempt, and raises the last one.
         logging.getLogger(database.__name__).setLevel(logging.ERROR)
     if create and uri.startswith(FILE):
         _create_once(uri, Path(uri.removeprefix(FILE)))
@@ -147,7 +149,7 @@ def connect(*, create: bool = False) -> "MlflowClient":
 
 
 def _without_login(uri: str) -> str:
-    """Return a server's *uri* without user and password, which MLflow would print; it finds them in its variables."""
+    """Return a server's *uri* without user and password, which MLflow would print, and put both into its variables."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return uri
@@ -157,46 +159,49 @@ def _without_login(uri: str) -> str:
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment *name*, created if need be.
+    """Return the id of the experiment *name*; create the experiment if there is none.
 
-    The first contact with the store: raises StoreUnavailable within ten seconds.
+    This is the first request to the store. Raises StoreUnavailable within ten seconds.
     """
     from mlflow.exceptions import MlflowException
 
     uri = client.tracking_uri
     if uri.startswith(FILE):
         _require_writable(uri, Path(uri.removeprefix(FILE)))
-    with reachable(uri), impatient():
+    with reachable(uri), short_waits():
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
                 return client.create_experiment(name, artifact_location=_artifacts(uri))
             except MlflowException:
-                # Another process may have been first.
+                # Another process may have created it meanwhile.
                 experiment = client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
-    require_at_home(uri, experiment)
+    require_not_moved(uri, experiment)
     if experiment.lifecycle_stage == "deleted":
         raise unavailable(uri, f"the experiment {name!r} was deleted there; restore it or change experiment_name")
     return experiment.experiment_id
 
 
 def run_page(uri: str, run: "Run") -> str:
-    """Return where a person finds *run*: its page on a server, or the embedded database."""
+    """Return where a person can look at *run*: its page on a server, or the embedded database."""
     shown = without_credentials(uri)
     if not shown.startswith("http"):
         return shown
     return f"{shown.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def require_at_home(uri: str, experiment: "Experiment") -> None:
-    """Raise StoreUnavailable if the embedded store was moved: MLflow keeps absolute paths, and would split runs."""
+def require_not_moved(uri: str, experiment: "Experiment") -> None:
+    """Raise StoreUnavailable if the embedded store was moved.
+
+    MLflow records absolute paths: the files of new runs would lie elsewhere than those of the earlier runs.
+    """
     location = experiment.artifact_location
     here = _artifacts(uri)
     if here and location.endswith(f"/{_ARTIFACTS}") and location != here and not _folder(location).exists():
         moved = f"it was moved, and its artifacts are looked for in {_folder(location)}"
-        fix = "Move the project back there, or rename the file to begin anew"
+        fix = "Move the project back there, or rename the file to start a new store"
         if inside_image(PROJECT_ROOT):
             fix = f"Mount {_folder(location).parent} at the same place in the container"
         raise unavailable(uri, moved, fix=fix)
@@ -207,21 +212,21 @@ def _folder(location: str) -> Path:
 
 
 def _artifacts(uri: str) -> str | None:
-    """An embedded database keeps its artifacts beside it; a server decides for itself."""
+    """Return where the artifacts of an embedded database lie: beside it. None for a server, which decides itself."""
     return (Path(uri.removeprefix(FILE)).parent / _ARTIFACTS).as_uri() if uri.startswith(FILE) else None
 
 
 def _require_writable(uri: str, database: Path) -> None:
-    """Raise StoreUnavailable now, and not when the run's first file is written and the run has begun."""
+    """Raise StoreUnavailable before the run begins, and not when its first file is written."""
     for place in (database.parent, database, database.parent / _ARTIFACTS):
         if place.exists() and not os.access(place, os.W_OK):
-            who = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
-            raise unavailable(uri, f"{place} cannot be written by {who}")
+            user = f"user {os.getuid()}" if hasattr(os, "getuid") else "this user"
+            raise unavailable(uri, f"{place} cannot be written by {user}")
 
 
 def _create_once(uri: str, database: Path) -> None:
-    # Processes that create one sqlite file together break it, and one that is killed half-way leaves half a schema:
-    # so one at a time, under another name, and renamed when it is whole.
+    # Two processes that create one sqlite file at the same time break it, and a process that is killed meanwhile leaves
+    # half a schema. So one process at a time creates the file, under another name, and renames it when it is complete.
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     try:
@@ -243,10 +248,10 @@ def _create_once(uri: str, database: Path) -> None:
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
-    """Inside, a request to a server that is away is given up within ten seconds."""
-    before = {name: os.environ.get(name) for name in _IMPATIENCE}
-    os.environ.update(_IMPATIENCE)
+def short_waits() -> Iterator[None]:
+    """Inside, MLflow gives up a request to an unreachable server within ten seconds."""
+    before = {name: os.environ.get(name) for name in _SHORT_WAITS}
+    os.environ.update(_SHORT_WAITS)
     try:
         yield
     finally:

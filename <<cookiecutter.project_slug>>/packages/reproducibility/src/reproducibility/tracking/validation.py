@@ -1,4 +1,4 @@
-"""Validation: does a recorded run carry everything that is needed to make it again, and is none of it altered?"""
+"""Validation: does a recorded run carry everything that its reproduction needs, and was none of it altered?"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found out about one run, and where it is; it holds if every check does."""
+    """The checks of one run, and where the run is recorded. The validation holds if every check does."""
 
     run_id: str
     experiment: str
@@ -36,19 +36,17 @@ class Validation:
 
 
 def validate(reference: str) -> Validation:
-    """Ask every question of the run that *reference* means, against the policy of configs/base.yaml.
+    """Check the run that *reference* means against the policy of configs/base.yaml.
 
-    Raises Refused when the store has no such run, StoreUnavailable when it is away.
+    Raises Refused if the store has no such run, and StoreUnavailable if the store is unreachable.
     """
     policy = team_policy()
     client = connect()
-    run = find_run(client, reference)
-    recorded = read_run(client, run)
-    return judge(client, recorded, policy)
+    return judge(client, read_run(client, find_run(client, reference)), policy)
 
 
 def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Validation:
-    """Ask every question of the run *recorded*."""
+    """Check the run *recorded* against *policy*: its status, its tags, params and evidence, and what it reproduces."""
     run = recorded.run
     tags, params = run.data.tags, recorded.params
     found = violations(tags, params, policy)
@@ -61,7 +59,7 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
         ),
         *agreement(tags, params, recorded.evidence),
         *_entry_point(recorded),
-        *_repetition(client, recorded),
+        *_same_origin(client, recorded),
     )
     return Validation(
         run.info.run_id, recorded.experiment, run_page(client.tracking_uri, run), checks, run.data.metrics
@@ -82,21 +80,22 @@ def _entry_point(recorded: RecordedRun) -> Iterator[Check]:
     yield Check("entry point", entry_point is not None, entry_point or "started from no file of the project")
 
 
-def _repetition(client: "MlflowClient", recorded: RecordedRun) -> Iterator[Check]:
-    """Of a run that repeats another one: was it made from the same? It alone may have a config that is in no commit."""
-    if (repeated := recorded.run.data.tags.get(REPRODUCES)) is None:
+def _same_origin(client: "MlflowClient", recorded: RecordedRun) -> Iterator[Check]:
+    """Compare a reproduction's origin with that of the original run: a reproduction's config may be in no commit."""
+    name = "same origin as the run it reproduces"
+    if (original := recorded.run.data.tags.get(REPRODUCES)) is None:
         return
     try:
-        differing = origin_differences(read_run(client, find_run(client, repeated)), recorded)
+        differing = origin_differences(read_run(client, find_run(client, original)), recorded)
     except (ManifestError, Refused, KeyError, TypeError) as error:
-        yield Check("repeats its run", False, f"{repeated} cannot be compared with it ({error})")
+        yield Check(name, False, f"it cannot be compared with run {original} ({error})")
     else:
-        shown = "; ".join(f"{tag}: {other} instead of {first}" for tag, first, other in differing)
-        yield Check("repeats its run", not differing, shown or repeated)
+        shown = "; ".join(f"{tag}: {second} instead of {first}" for tag, first, second in differing)
+        yield Check(name, not differing, shown or original)
 
 
 def show_validation(validation: Validation, as_json: bool = False) -> None:
-    """Print what was found out about a run: a table for people, or one JSON object."""
+    """Print the checks of a run: a table for people, or one JSON object."""
     emit(as_json, lambda: asdict(validation) | {"holds": validation.holds}, lambda console: _draw(console, validation))
 
 
@@ -113,7 +112,7 @@ def _draw(console: "Console", validation: Validation) -> None:
     for check in validation.checks:
         checks.add_row("ok" if check.holds else "NO", check.name, check.evidence, style=None if check.holds else "red")
     console.print(checks)
-    kept = sum(check.holds for check in validation.checks)
-    verdict = "this run can be made again" if validation.holds else "nobody can rely on this run"
-    console.print(f"{kept} of {len(validation.checks)} checks hold: {verdict}.")
-    console.print(f"Recorded in {validation.place}\nTo look at it: nox -s ui", soft_wrap=True)
+    passed = sum(check.holds for check in validation.checks)
+    verdict = "this run can be reproduced" if validation.holds else "nobody can rely on this run"
+    console.print(f"{passed} of {len(validation.checks)} checks pass: {verdict}.")
+    console.print(f"Recorded in {validation.place}\nTo look at the run: nox -s ui", soft_wrap=True)
