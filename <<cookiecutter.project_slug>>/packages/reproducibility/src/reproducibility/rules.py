@@ -2,8 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 from .digest import digest
 from .errors import GATE, Violation
@@ -20,6 +20,8 @@ from .tags import (
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
 )
+
+R = TypeVar("R")
 
 HOLDING = ("identical", "within tolerance")
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
@@ -80,6 +82,22 @@ def change_refusal(what: str, run_id: str, status: str) -> Violation:
     """Return why *what*, a clause such as ``it takes no more metrics``, for a run that has ended."""
     problem = f"run {run_id} has ended {status} and its record is closed: {what}"
     return Violation(GATE, problem, "start a new run; notes and tags of your own can still be added to this one")
+
+
+def outward(run: R, tags: Callable[[R], Mapping[str, str]], find: Callable[[str], R | None]) -> Iterator[R]:
+    """Yield *run*, then the run that it is nested in, and so on, as far as `find` knows them.
+
+    A nested run is part of the run around it: the same code made it, from the same config and data. So its evidence
+    and params are those of the first of these runs that has a manifest. Ends where altered tags lead in a circle.
+    """
+    seen = set()
+    while run is not None:
+        yield run
+        parent = tags(run).get(PARENT_TAG)
+        if not parent or parent in seen:
+            return
+        seen.add(parent)
+        run = find(parent)
 
 
 class StoredRun(NamedTuple):

@@ -1,7 +1,7 @@
-"""The app of the gated tracking server: MLflow's own, with or without its login, that starts only behind the gate.
+"""The app of the gated tracking server: MLflow's own app, with or without logins, behind the gate.
 
-MLflow finds it through the entry point ``mlflow.app``: `repro server run` starts it, ``mlflow server --app-name
-reproducibility`` does too.
+MLflow finds it through the entry point ``mlflow.app``. `repro server run` and ``mlflow server --app-name
+reproducibility`` start it.
 """
 
 import os
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def create_app() -> "FastAPI":
-    """Return the app; ends the process with status 2 if the store that MLflow has opened has no gate in front."""
+    """Return the app; ends the process with status 2 if MLflow has opened a store without the gate."""
     store = handlers._get_tracking_store()
     if not isinstance(store, Gated) or not isinstance(handlers._get_model_registry_store(), GatedAliases):
         print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
         sys.exit(2)
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
-    # Last is innermost: what is asked here has passed the checks of the host and the login.
+    # The last middleware is the innermost: requests have passed the checks of host and login before they reach it.
     app.user_middleware.append(Middleware(ArtifactGuard, store=store))
     return app
 

@@ -1,9 +1,10 @@
-"""The gate of a tracking store: which runs it takes in, which it lets finish, and what nobody can change afterwards.
+"""The gate of a tracking store: which runs may be recorded, which may finish, and what nobody can change afterwards.
 
-MLflow loads `store` through the entry points ``mlflow.tracking_store`` in pyproject.toml, under the names of the
-databases it knows itself, and so meets the gate on every way into a database: the fluent API, clients, REST, the pages
-in the browser. It does so while it is being imported, and falls back to its own store without the gate if that fails:
-so nothing of MLflow is imported here at the top, and the server of `server` starts only if the gate is in force.
+MLflow loads `store` and `registry` through the entry points in pyproject.toml, under the names of the databases that
+MLflow itself knows. So the gate stands on every way into a database: the fluent API, clients, REST, the pages in the
+browser. MLflow loads this module while MLflow itself is being imported, and where loading fails, MLflow goes on with
+its own store, without the gate. That is why nothing of MLflow is imported at the top of this module, and why the server
+of `server` starts only if the gate is in force.
 """
 
 import os
@@ -40,22 +41,32 @@ def registry(store_uri: str, **_: object) -> "ModelRegistry":
     return open_registry(store_uri, _policy_in_force())
 
 
+def policy_path() -> Path:
+    """Return the base.yaml whose policy holds: the one that the server was started with, else the project's.
+
+    Raises Refused where no project is found.
+    """
+    # Imported here: this module must load in an environment without a project too, and refuse its databases.
+    from ..project import BASE_CONFIG
+
+    return Path(os.environ.get(POLICY_VARIABLE) or BASE_CONFIG).resolve()
+
+
 def _policy_in_force() -> "Policy":
     from mlflow.exceptions import MlflowException
 
-    if _is_served_by_another():
+    if _is_served_without_gate():
         problem = "this server would let everybody change what was recorded"
         raise MlflowException(str(Violation(GATE, problem, "start it with `repro server run`")))
     try:
-        # Here, not above: an environment in which no project is found must refuse its databases, too.
-        from ..project import BASE_CONFIG, team_policy
+        from ..project import team_policy
 
-        return team_policy(Path(os.environ.get(POLICY_VARIABLE) or BASE_CONFIG))
+        return team_policy(policy_path())
     except Refused as refused:
         raise MlflowException(str(refused)) from None
 
 
-def _is_served_by_another() -> bool:
+def _is_served_without_gate() -> bool:
     """Whether this process is an MLflow server that does not run the app with the gate."""
     if "_MLFLOW_SERVER_FILE_STORE" in os.environ:  # a worker of any server, whatever program runs it
         return f"{__package__}.app" not in sys.modules

@@ -1,4 +1,4 @@
-"""MLflow's model registries in a database: a protected alias moves only to a model whose run was made again."""
+"""MLflow's model registries in a database: a protected alias moves only to a model whose run was reproduced."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ..errors import GATE, Violation
 from ..policy import Policy
 from ..rules import StoredRun, alias_refusal, is_protected, why_not_reproduced
 from ..tags import REPRODUCED_BY
-from .store import Gated, refuse
+from .store import Gated, refuse_request
 
 
 def open_registry(store_uri: str, policy: Policy) -> "GatedAliases":
@@ -26,7 +26,7 @@ def open_registry(store_uri: str, policy: Policy) -> "GatedAliases":
 
 
 class GatedAliases:
-    """The gate, to be mixed into one of MLflow's registries."""
+    """The gate, a mixin for MLflow's registries."""
 
     def __init__(self, policy: Policy, *arguments: Any) -> None:
         self.policy = policy
@@ -34,48 +34,60 @@ class GatedAliases:
 
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         if is_protected(alias, self.policy):
-            refuse(self._against(self.get_model_version(name, version), alias))
+            refuse_request(self._alias_violation(self.get_model_version(name, version), alias))
         super().set_registered_model_alias(name, alias, version)
 
     def delete_model_version(self, name: str, version: str) -> None:
-        self._require_unneeded(name, version)
+        self._require_unprotected(name, version)
         super().delete_model_version(name, version)
 
     def delete_registered_model(self, name: str) -> None:
-        self._require_unneeded(name)
+        self._require_unprotected(name)
         super().delete_registered_model(name)
 
-    def _require_unneeded(self, name: str, version: str | None = None) -> None:
+    def _require_unprotected(self, name: str, version: str | None = None) -> None:
         """Refuse to delete what a protected alias points to: *version* of a model, or any version if None."""
         pointing = self.get_registered_model(name).aliases
         for alias, number in sorted(pointing.items()):
             if is_protected(alias, self.policy) and (version is None or str(version) == str(number)):
                 problem = f"{alias!r} points to version {number} of {name!r}, so that cannot be deleted"
-                refuse(Violation(GATE, problem, "let the alias point to another version, or delete it first"))
+                refuse_request(Violation(GATE, problem, "let the alias point to another version, or delete it first"))
 
-    def _against(self, version: ModelVersion, alias: str) -> Violation | None:
+    def _alias_violation(self, version: ModelVersion, alias: str) -> Violation | None:
+        """Return why the protected *alias* may not point to *version*, if so."""
         tracking = _get_store(os.environ.get("_MLFLOW_SERVER_FILE_STORE") or self.db_uri)
         what = f"{alias!r} cannot point to version {version.version} of {version.name!r}"
         run_id = version.run_id
         if not run_id:
-            problem, fix = "it names no run that it is the model of", "register it from the run that logged it"
-            return Violation(GATE, f"{what}: {problem}", fix)
-        if (run := _found(tracking.get_run, run_id)) is None:
-            problem, fix = f"its run {run_id} is not there", "register it from a run that is"
-            return Violation(GATE, f"{what}: {problem}", fix)
-        models = [_found(tracking.get_logged_model, output.model_id) for output in run.outputs.model_outputs]
-        if self.get_model_version_download_uri(version.name, version.version) not in {
-            model.artifact_location for model in models if model and model.source_run_id == run_id
-        }:
-            return alias_refusal(what, f"it is not the model that run {run_id} logged", run_id)
-        again = run.data.tags.get(REPRODUCED_BY)
-        if again is None:
-            return alias_refusal(what, f"nobody has made its run {run_id} again", run_id)
-        if (second := _found(tracking.get_run, again)) is None:
-            return alias_refusal(what, f"run {again}, which its run {run_id} names, is not there", run_id)
-        problem = next((problem for each in (run, second) if (problem := _against_run(tracking, each))), None)
-        problem = problem or why_not_reproduced(_told(run), _told(second), self.policy)
+            fix = "register it from the run that logged it"
+            return Violation(GATE, f"{what}: it does not name the run that logged it", fix)
+        if (run := _find(tracking.get_run, run_id)) is None:
+            fix = "register it from a run that exists"
+            return Violation(GATE, f"{what}: its run {run_id} does not exist", fix)
+        problem = self._model_problem(version, run, tracking) or self._reproduction_problem(run, tracking)
         return alias_refusal(what, problem, run_id) if problem else None
+
+    def _model_problem(self, version: ModelVersion, run: Run, tracking: Gated) -> str | None:
+        """Return a clause if *version* is not a model that *run* logged."""
+        run_id = run.info.run_id
+        models = [_find(tracking.get_logged_model, output.model_id) for output in run.outputs.model_outputs]
+        logged = {model.artifact_location for model in models if model and model.source_run_id == run_id}
+        if self.get_model_version_download_uri(version.name, version.version) in logged:
+            return None
+        return f"it is not the model that run {run_id} logged"
+
+    def _reproduction_problem(self, run: Run, tracking: Gated) -> str | None:
+        """Return a clause if the reproduction that the tags of *run* name does not confirm the run."""
+        run_id = run.info.run_id
+        by = run.data.tags.get(REPRODUCED_BY)
+        if by is None:
+            return f"nobody has reproduced its run {run_id}"
+        if (reproduction := _find(tracking.get_run, by)) is None:
+            return f"run {by}, which its run {run_id} names, does not exist"
+        for each in (run, reproduction):
+            if problem := _run_problem(each, tracking):
+                return problem
+        return why_not_reproduced(_stored_run(run), _stored_run(reproduction), self.policy)
 
 
 class GatedRegistry(GatedAliases, SqlAlchemyStore):
@@ -86,22 +98,23 @@ class GatedWorkspaceRegistry(GatedAliases, WorkspaceAwareSqlAlchemyStore):
     """The registry of a server with workspaces."""
 
 
-def _against_run(tracking: Gated, run: Run) -> str | None:
+def _run_problem(run: Run, tracking: Gated) -> str | None:
+    """Return a clause if *run* has not finished, or could not finish now, with the tags and files that it has."""
     run_id = run.info.run_id
     if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active":
         return f"run {run_id} is {run.info.status}, {run.info.lifecycle_stage}"
-    return violation.problem if (violation := tracking.against_finish(run_id)) else None
+    return violation.problem if (violation := tracking.finish_violation(run_id)) else None
 
 
-def _found(ask: Callable[[str], Any], wanted: str) -> Any:
-    """Return what *ask* knows of *wanted*; None if it knows of no such thing."""
+def _find(get: Callable[[str], Any], wanted: str) -> Any:
+    """Return what *get* returns for the id *wanted*; None if nothing has that id."""
     try:
-        return ask(wanted)
+        return get(wanted)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
 
 
-def _told(run: Run) -> StoredRun:
+def _stored_run(run: Run) -> StoredRun:
     return StoredRun(run.info.run_id, run.data.tags, run.data.metrics)

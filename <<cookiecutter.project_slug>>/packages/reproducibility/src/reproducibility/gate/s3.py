@@ -1,7 +1,7 @@
-"""The relay: a server's files in an S3 store, passed through the server both ways.
+"""The relay: a server keeps its files in an S3 store, and passes them on in both directions.
 
-MLflow's own server sends its clients to the store instead, for downloads and for large uploads. In a deployment they
-cannot reach it and hang for minutes; and nobody there asks whether the run that the files belong to has ended.
+MLflow's own server sends clients to the store instead, for downloads and for large uploads. In a deployment clients
+cannot reach the store, and hang for minutes. And the store would not check whether the run of a file has ended.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
 
 class Relay(ArtifactRepository):
-    """Files at an ``s3://`` address, without MLflow's ways around the server; the bucket is made if there is none."""
+    """Files at an ``s3://`` address, always sent through the server. Creates the bucket if it does not exist."""
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
         super().__init__(artifact_uri, tracking_uri, registry_uri)
@@ -22,7 +22,7 @@ class Relay(ArtifactRepository):
         try:
             self.client.head_bucket(Bucket=self.bucket)
         except self.client.exceptions.ClientError as error:
-            # What else there may be against it comes up again when it is used, and is told there.
+            # Any other error occurs again at the first use of the bucket, and is reported there.
             if error.response["Error"]["Code"] == "404":
                 self.client.create_bucket(Bucket=self.bucket)
 

@@ -1,4 +1,4 @@
-"""The gated tracking server: it brings its database up to date, and starts only if the gate is in force."""
+"""The gated tracking server: brings its database up to date, and starts only if the gate is in force."""
 
 import os
 import socket
@@ -9,33 +9,37 @@ from pathlib import Path
 
 from ..display import say
 from ..errors import Refused, Violation
-from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
-from ..secrets import without_credentials
+from ..project import PROJECT_ROOT, team_policy
 from ..tracking.store import FILE, connect, tracking_uri, unavailable
-from .plugin import APP, POLICY_VARIABLE
+from .plugin import APP, POLICY_VARIABLE, policy_path
 
-_EMBEDDED = "sqlite:///mlflow.db"
+_EMBEDDED = f"{FILE}{(PROJECT_ROOT / 'mlflow.db').as_posix()}"
+_CONNECT_SECONDS = "5"  # how long to wait for PostgreSQL's answer before the server starts
 _INSTALL = "install requirements-server.txt and the project itself where the server runs"
+_DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
 
 
 def serve(host: str, port: int, *, embedded: bool) -> None:
-    """Serve until told to stop: the database and artifacts that MLflow's own variables name, or the *embedded* ones.
+    """Serve until a signal ends the process: MLflow's own variables name database and artifacts.
 
-    Raises Refused with everything that keeps the gate from being in force, StoreUnavailable if the database is away.
+    embedded: serve the project's own database and artifacts instead. Raises Refused with everything that keeps the gate
+    from being in force, and StoreUnavailable, within ten seconds, if the database cannot be reached.
     """
     if embedded:
         _choose_embedded()
     database = os.environ.get("MLFLOW_BACKEND_STORE_URI", "")
-    if found := [*_against_start(database), *_against_login(), *_against_address(host, port)]:
+    if found := [*_gate_violations(database), *_login_violations(), *_address_violations(host, port)]:
         raise Refused(found)
+    if not database.startswith(FILE):
+        _require_answer(database)
     say("bringing the database up to date ...")
     _migrate(database)
     if origins := _own_pages():
         os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins)
-    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", POLICY_VARIABLE: str(_policy_path())}
+    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", POLICY_VARIABLE: str(policy_path())}
     from mlflow.cli import server
 
-    # One worker: it keeps what it knows of the policy and of who is logged in to itself, and is fast with these two.
+    # One worker, because each keeps policy and logins in its own memory. These two libraries make it fast.
     fast = "--loop uvloop --http httptools" if find_spec("uvloop") and find_spec("httptools") else ""
     options = ["--host", host, "--port", str(port), "--workers", "1", "--app-name", APP]
     print(f"runs are recorded behind the gate, at http://{host}:{port}", flush=True)
@@ -45,8 +49,8 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
 def _choose_embedded() -> None:
     """Point the server at the project's own database, and at the folder of artifacts beside it."""
     uri = tracking_uri()
-    if uri.startswith("http"):  # the team's server keeps the runs; the project may have some of its own from before
-        uri = f"{FILE}{(PROJECT_ROOT / _EMBEDDED.removeprefix(FILE)).as_posix()}"
+    if uri.startswith("http"):  # the team's server keeps the runs; the project may have older runs of its own
+        uri = _EMBEDDED
     beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
@@ -54,49 +58,42 @@ def _choose_embedded() -> None:
 
 
 def _own_pages() -> str:
-    """Return where a browser says that it comes from on this server's own pages, for MLFLOW_SERVER_ALLOWED_HOSTS.
+    """Return the origins of this server's own pages, ``http://host,https://host``, for MLFLOW_SERVER_ALLOWED_HOSTS.
 
-    MLflow takes them for another site's, unless they are localhost's, and answers none of their searches.
+    MLflow takes pages of a host other than localhost for those of another site, and answers none of their searches.
     """
     hosts = (host.strip() for host in os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))
-    # A server that goes by any name knows no page for its own.
+    # "*" allows every host name: then no origin is known to be the server's own.
     return ",".join(f"{scheme}://{host}" for host in hosts if host not in ("", "*") for scheme in ("http", "https"))
 
 
-def _policy_path() -> Path:
-    return Path(os.environ.get(POLICY_VARIABLE) or BASE_CONFIG).resolve()
-
-
-def _against_start(database: str) -> Iterator[Violation]:
+def _gate_violations(database: str) -> Iterator[Violation]:
+    """Yield what keeps the gate from being in force for *database*."""
     scheme = database.partition(":")[0].partition("+")[0]
     if not scheme:
         fix = "set it to postgresql://…, or say --embedded for a database in the project"
         yield Violation("MLFLOW_BACKEND_STORE_URI", "it does not say which database the server keeps its runs in", fix)
         return
+    bypass = "anybody can change files that do not go through the server"
     if os.environ.get("MLFLOW_SERVE_ARTIFACTS", "true").lower() in ("false", "0"):
-        yield Violation("MLFLOW_SERVE_ARTIFACTS", "files that pass the server by can be changed by anybody", "unset it")
+        yield Violation("MLFLOW_SERVE_ARTIFACTS", bypass, "unset it")
     if os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "mlflow-artifacts:").partition(":")[0] != "mlflow-artifacts":
         fix = "name the place in MLFLOW_ARTIFACTS_DESTINATION, which only the server reaches"
-        yield Violation("MLFLOW_DEFAULT_ARTIFACT_ROOT", "files that pass the server by can be changed by anybody", fix)
+        yield Violation("MLFLOW_DEFAULT_ARTIFACT_ROOT", bypass, fix)
     if find_spec("flask") is None:
         yield Violation("mlflow", "only the part of it for clients is installed", _INSTALL)
     try:
-        team_policy(_policy_path())
+        team_policy(policy_path())
     except Refused as refused:
         yield from refused.violations
-    for group, name in _entry_points(scheme):
-        yield from _against_entry_point(group, name)
+    yield from _entry_point_violations("mlflow.tracking_store", scheme)
+    yield from _entry_point_violations("mlflow.model_registry_store", scheme)
+    yield from _entry_point_violations("mlflow.app", APP)
 
 
-def _entry_points(scheme: str) -> Iterator[tuple[str, str]]:
-    yield "mlflow.tracking_store", scheme
-    yield "mlflow.model_registry_store", scheme
-    yield "mlflow.app", APP
-
-
-def _against_entry_point(group: str, name: str) -> Iterator[Violation]:
-    """Yield why MLflow would not find this project's gate under *name*: it would then go on without one, silently."""
-    found = [point for point in metadata.entry_points(group=group, name=name)]
+def _entry_point_violations(group: str, name: str) -> Iterator[Violation]:
+    """Yield why MLflow would not find this gate under *name*. MLflow would go on without a gate, and say nothing."""
+    found = list(metadata.entry_points(group=group, name=name))
     if len(found) != 1 or not found[0].module.startswith(f"{__package__}."):
         known = ", ".join(point.value for point in found) or "nothing"
         problem = f"MLflow finds {known} under {name!r}, so the gate would not be in force"
@@ -109,7 +106,7 @@ def _against_entry_point(group: str, name: str) -> Iterator[Violation]:
             yield Violation(group, f"the gate cannot be loaded: {error}", _INSTALL)
 
 
-def _against_login() -> Iterator[Violation]:
+def _login_violations() -> Iterator[Violation]:
     config = os.environ.get("MLFLOW_AUTH_CONFIG_PATH")
     if config and not Path(config).is_file():
         yield Violation("MLFLOW_AUTH_CONFIG_PATH", f"there is no file {config}", "correct the path, or unset it")
@@ -118,7 +115,7 @@ def _against_login() -> Iterator[Violation]:
         yield Violation("MLFLOW_FLASK_SERVER_SECRET_KEY", "a server with logins needs it to sign its forms", fix)
 
 
-def _against_address(host: str, port: int) -> Iterator[Violation]:
+def _address_violations(host: str, port: int) -> Iterator[Violation]:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
@@ -126,6 +123,24 @@ def _against_address(host: str, port: int) -> Iterator[Violation]:
     except (OSError, OverflowError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         yield Violation(f"{host}:{port}", f"nothing can be served there: {why}", "choose another: --host, --port 5001")
+
+
+def _require_answer(database: str) -> None:
+    """Raise StoreUnavailable within seconds if *database* does not answer: MLflow would try for minutes."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    is_ours = "PGCONNECT_TIMEOUT" not in os.environ
+    os.environ.setdefault("PGCONNECT_TIMEOUT", _CONNECT_SECONDS)
+    try:
+        engine = create_engine(database)
+        engine.connect().close()
+        engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise unavailable(database, error, _DATABASE_FIX) from error
+    finally:
+        if is_ours:  # the server itself may wait longer for a connection
+            del os.environ["PGCONNECT_TIMEOUT"]
 
 
 def _migrate(database: str) -> None:
@@ -142,6 +157,6 @@ def _migrate(database: str) -> None:
         engine.dispose()
     except CommandError as error:
         fix = "Start the MLflow that wrote it last, or restore a backup"
-        raise unavailable(without_credentials(database), f"another MLflow made it ({error})", fix) from error
-    except (SQLAlchemyError, MlflowException, ModuleNotFoundError) as error:
-        raise unavailable(without_credentials(database), error) from error
+        raise unavailable(database, f"another MLflow made it ({error})", fix) from error
+    except (SQLAlchemyError, MlflowException) as error:
+        raise unavailable(database, error) from error

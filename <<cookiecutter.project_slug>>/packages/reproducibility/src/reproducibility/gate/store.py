@@ -1,9 +1,10 @@
-"""MLflow's stores in a database, with the gate in front of everything that writes. Only `gate` opens them."""
+"""MLflow's stores in a database, with the gate in front of everything that writes. Only `plugin` opens them."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,13 +23,13 @@ from ..errors import GATE, Violation
 from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH
 from ..lockfile import LOCK
 from ..policy import Policy
-from ..rules import CLOSED, change_refusal, creation_refusal, finish_refusal, frozen
+from ..rules import CLOSED, change_refusal, creation_refusal, finish_refusal, frozen, outward
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED
 
-# Inside, what is written is a note on a run, and that is allowed when the run has ended too.
-_noting: ContextVar[bool] = ContextVar("noting", default=False)
-# Inside, a run says its RESTATED tags anew.
+# True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
+_writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
+# True while a run may change its RESTATED tags.
 _restating: ContextVar[bool] = ContextVar("restating", default=False)
 
 
@@ -39,14 +40,14 @@ def open_store(store_uri: str, artifact_uri: str | None, policy: Policy) -> "Gat
     return kind(policy, store_uri, artifacts, os.environ.get("_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"))
 
 
-def refuse(violation: Violation | None) -> None:
-    """Raise *violation*, if there is one, as MLflow does for a bad request, which no client tries again."""
+def refuse_request(violation: Violation | None) -> None:
+    """Raise *violation*, if there is one, as the error of a bad request: no client sends such a request again."""
     if violation is not None:
         raise MlflowException(str(violation), INVALID_PARAMETER_VALUE)
 
 
 @contextmanager
-def _being(state: ContextVar[bool]) -> Iterator[None]:
+def _set(state: ContextVar[bool]) -> Iterator[None]:
     token = state.set(True)
     try:
         yield
@@ -55,11 +56,11 @@ def _being(state: ContextVar[bool]) -> Iterator[None]:
 
 
 class Gated:
-    """The gate, to be mixed into one of MLflow's stores; what it relies on there is tested against the pinned MLflow.
+    """The gate, a mixin for MLflow's stores. The methods of MLflow that it relies on are tested for the pinned MLflow.
 
-    MLflow's methods that write to a run's record ask `_check_run_is_active` first: there a run that has ended is
-    refused, unless the write is a note. Deleting a run is not refused: it hides the run, with all of it, until it is
-    restored.
+    MLflow's methods that write to a run call `_check_run_is_active` first. There the gate refuses a write to a run that
+    has ended, unless the write is a note. Deleting a run is not refused: MLflow only hides a deleted run, with all its
+    data, and can restore it.
     """
 
     def __init__(self, policy: Policy, *arguments: Any) -> None:
@@ -68,17 +69,15 @@ class Gated:
         super().__init__(*arguments)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
-        kept_here = (artifact_location or "mlflow-artifacts:").startswith("mlflow-artifacts:")
-        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not kept_here:
-            problem = (
-                f"an experiment whose files lie in {artifact_location[:200]!r} keeps them where anybody can change them"
-            )
-            refuse(Violation(GATE, problem, "create it without an artifact_location"))
+        is_kept_by_server = (artifact_location or "mlflow-artifacts:").startswith("mlflow-artifacts:")
+        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_by_server:
+            problem = f"anybody could change the files of an experiment that keeps them in {artifact_location[:200]!r}"
+            refuse_request(Violation(GATE, problem, "create it without an artifact_location"))
         return super().create_experiment(name, artifact_location, tags)
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:
         given = {tag.key: tag.value for tag in tags or []}
-        refuse(creation_refusal(given, self.policy, _user()))
+        refuse_request(creation_refusal(given, self.policy, _user()))
         if parent := given.get(PARENT_TAG):
             self.require_open(parent, "no run can be added inside it")
         return super().create_run(experiment_id, user_id, start_time, tags, run_name)
@@ -88,39 +87,39 @@ class Gated:
             return self._rename(run_id, run_name)
         wanted, now = RunStatus.to_string(run_status), self.status(run_id)
         if wanted == now:
-            # A new name, or the same end told again by a client that did not hear the answer. Nothing is written of the
-            # status: it may have changed since it was read.
+            # A new name, or a client that lost the answer and reports the same end again. The status is not written: it
+            # may have changed since it was read.
             return self._rename(run_id, run_name)
         if now in CLOSED:
-            refuse(change_refusal(f"it cannot become {wanted}", run_id, now))
-        if wanted == "FINISHED" and (violation := self.against_finish(run_id)):
+            refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
+        if wanted == "FINISHED" and (violation := self.finish_violation(run_id)):
             self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
             super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
-            refuse(violation)
+            refuse_request(violation)
         return super().update_run_info(run_id, run_status, end_time, run_name)
 
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[RunTag]) -> None:
         if not metrics and not params:
-            with _being(_noting):
+            with _set(_writing_note):
                 return super().log_batch(run_id, metrics, params, tags)
         if params and any(tag.key in RESTATED for tag in tags) and self._has_no_params(run_id):
-            with _being(_restating):
+            with _set(_restating):
                 return super().log_batch(run_id, metrics, params, tags)
         return super().log_batch(run_id, metrics, params, tags)
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
         self._require_free(run_id, {tag.key: tag.value})
-        with _being(_noting):
+        with _set(_writing_note):
             super().set_tag(run_id, tag)
 
     def _set_tags(self, run_id: str, tags: list[RunTag]) -> None:
         self._require_free(run_id, {tag.key: tag.value for tag in tags})
-        with _being(_noting):
+        with _set(_writing_note):
             super()._set_tags(run_id, tags)
 
     def delete_tag(self, run_id: str, key: str) -> None:
         self._require_free(run_id, {key: None})
-        with _being(_noting):
+        with _set(_writing_note):
             super().delete_tag(run_id, key)
 
     def create_logged_model(self, experiment_id: str, *arguments: Any, **options: Any) -> Any:
@@ -150,86 +149,80 @@ class Gated:
         for model in models:
             if self.get_logged_model(model.model_id).source_run_id != run_id:
                 problem = f"model {model.model_id} was not logged in run {run_id}, so the gate could not guard it"
-                refuse(Violation(GATE, problem, "log it inside that run: mlflow.<library>.log_model(...)"))
+                refuse_request(Violation(GATE, problem, "log it inside that run: mlflow.<library>.log_model(...)"))
         super().log_outputs(run_id, models)
 
     def _check_run_is_active(self, run: SqlRun) -> None:
         super()._check_run_is_active(run)
-        if run.status in CLOSED and not _noting.get():
-            refuse(change_refusal("it takes no more metrics, params, inputs or models", run.run_uuid, run.status))
+        if run.status in CLOSED and not _writing_note.get():
+            what = "it takes no more metrics, params, inputs or models"
+            refuse_request(change_refusal(what, run.run_uuid, run.status))
 
     def status(self, run_id: str) -> str:
-        """Return the status of a run, e.g. ``RUNNING``; raises MlflowException if there is no such run."""
+        """Return the status of a run, e.g. ``RUNNING``; raises MlflowException if the run does not exist."""
         with self.ManagedSessionMaker(read_only=False) as session:
             return self._get_run(session, run_id).status
 
     def require_open(self, run_id: str, what: str) -> None:
-        """Raise MlflowException if the run has ended: *what* says, as a clause, what cannot be done then."""
+        """Raise MlflowException if the run has ended; *what* is a clause such as ``it takes no more files``."""
         if (status := self.status(run_id)) in CLOSED:
-            refuse(change_refusal(what, run_id, status))
+            refuse_request(change_refusal(what, run_id, status))
 
     def _require_free(self, run_id: str, wanted: Mapping[str, str | None]) -> None:
-        """Refuse to give a frozen tag another value, or None, which takes it away."""
+        """Refuse to change a frozen tag. *wanted*: {tag: its new value, or None to delete the tag}."""
         asked = wanted.keys() & (self.frozen - RESTATED if _restating.get() else self.frozen)
         if not asked:
             return
-        with self.ManagedSessionMaker(read_only=False) as session:
-            tags = {tag.key: tag.value for tag in self._get_run(session, run_id).tags}
+        tags = self._recorded(run_id).tags
         differing = {key for key in asked if tags.get(key) != wanted[key]}
         if FAILURE_TAG in differing:
             if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
                 self.require_open(run_id, f"its tag `{FAILURE_TAG}` stays as it is")
             differing.discard(FAILURE_TAG)
-        if REPRODUCES in differing and self._is_more_exact(tags, wanted[REPRODUCES]):
+        if REPRODUCES in differing and self._may_reproduce(tags, wanted[REPRODUCES]):
             differing.discard(REPRODUCES)
         if changed := sorted(differing & tags.keys()):
             problem = f"{', '.join(changed)} of run {run_id} say where it comes from, and that does not change"
-            refuse(Violation(GATE, problem, "start a new run if it comes from somewhere else"))
+            refuse_request(Violation(GATE, problem, "start a new run if it comes from somewhere else"))
         if added := sorted(differing):
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
             if PARENT_TAG in added:
                 self.require_open(wanted[PARENT_TAG], "no run can be added inside it")
 
-    def _is_more_exact(self, tags: Mapping[str, str], repeated: str | None) -> bool:
-        """Whether a run with *tags* may say that it repeats *repeated*, or None, instead of what it says.
+    def _may_reproduce(self, tags: Mapping[str, str], reproduced: str | None) -> bool:
+        """Whether the tag `REPRODUCES` of a run with *tags* may become *reproduced*, or be deleted (None).
 
-        A run inside another one first says what that repeats, and then which run inside that it repeats itself.
+        It may become more exact: a nested run starts with the value of the run around it, and later names the nested
+        run that it reproduces itself.
         """
-        if repeated is None:
+        if reproduced is None:
             return True
-        outer, seen = repeated, set()
-        while PARENT_TAG in tags and outer and outer not in seen:
-            if outer == tags.get(REPRODUCES):
-                return True
-            seen.add(outer)
-            outer = self._recorded(outer).tags.get(PARENT_TAG)
-        return False
+        if PARENT_TAG not in tags:
+            return False
+        around = outward(self._recorded(reproduced), attrgetter("tags"), self._recorded)
+        return any(run.run_id == tags.get(REPRODUCES) for run in around)
 
     def _rename(self, run_id: str, run_name: str | None) -> Any:
-        with _being(_noting):
+        with _set(_writing_note):
             return super().update_run_info(run_id, None, None, run_name)
 
     def _has_no_params(self, run_id: str) -> bool:
         with self.ManagedSessionMaker(read_only=False) as session:
             return session.query(SqlParam.key).filter(SqlParam.run_uuid == run_id).first() is None
 
-    def against_finish(self, run_id: str) -> Violation | None:
+    def finish_violation(self, run_id: str) -> Violation | None:
         """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
         run = self._recorded(run_id)
-        tags, params, files = run.tags, run.params, _evidence(run)
-        seen = {run_id}
-        # A run inside another one is part of it: made by the same code, from the same config and data.
-        while MANIFEST not in files and (parent := run.tags.get(PARENT_TAG)) and parent not in seen:
-            seen.add(parent)
-            run = self._recorded(parent)
-            params, files = run.params, _evidence(run)
-        return finish_refusal(tags, params, files, self.policy)
+        for around in outward(run, attrgetter("tags"), self._recorded):
+            if MANIFEST in (files := _evidence(around)):
+                break
+        return finish_refusal(run.tags, around.params, files, self.policy)
 
-    def _recorded(self, run_id: str) -> "_Recorded":
+    def _recorded(self, run_id: str) -> "_RecordedRun":
         with self.ManagedSessionMaker(read_only=False) as session:
             run = self._get_run(session, run_id)
             tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
-            return _Recorded(run_id, run.artifact_uri, tags, params)
+            return _RecordedRun(run_id, run.artifact_uri, tags, params)
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -241,7 +234,7 @@ class GatedWorkspaceStore(Gated, WorkspaceAwareSqlAlchemyStore):
 
 
 def _user() -> str | None:
-    """Return who is logged in, as MLflow's basic-auth app has found out; None where nobody has to log in."""
+    """Return who is logged in, according to MLflow's basic-auth app; None on a server without logins."""
     try:
         from flask import g, has_app_context
     except ImportError:  # no server, and then no flask
@@ -249,8 +242,8 @@ def _user() -> str | None:
     return g.get("mlflow_authenticated_user") if has_app_context() else None
 
 
-class _Recorded(NamedTuple):
-    """What of a run the gate judges: MLflow's own answer also fetches metrics, inputs and models."""
+class _RecordedRun(NamedTuple):
+    """The part of a run that the gate checks. MLflow's own `get_run` also fetches metrics, inputs and models."""
 
     run_id: str
     artifact_uri: str
@@ -258,10 +251,10 @@ class _Recorded(NamedTuple):
     params: dict[str, str]
 
 
-def _evidence(run: _Recorded) -> dict[str, bytes]:
-    """Return the evidence among the files of *run*, wherever this store keeps them.
+def _evidence(run: _RecordedRun) -> dict[str, bytes]:
+    """Return the files of evidence of *run*, {name: content}, from the place where this store keeps files.
 
-    Raises MlflowException, with which a client tries again, if they cannot be read: nothing is known then.
+    Raises MlflowException where they cannot be read, with a code after which a client sends its request again.
     """
     try:
         repository, path = _repository(run.artifact_uri)
@@ -273,14 +266,14 @@ def _evidence(run: _Recorded) -> dict[str, bytes]:
             }
     except Exception as error:
         problem = f"the evidence of run {run.run_id} cannot be read ({recordable(error)})"
-        fix = "see to the store of the artifacts, then end the run again"
+        fix = "make the store of the artifacts work, then end the run again"
         raise MlflowException(str(Violation(GATE, problem, fix)), TEMPORARILY_UNAVAILABLE) from error
 
 
 def _repository(uri: str) -> tuple[Any, str]:
     if not uri.startswith("mlflow-artifacts:"):
         return get_artifact_repository(uri), EVIDENCE
-    # The server keeps these files itself: going through its own door would block it if it has one worker.
+    # This server keeps the files itself. A request to its own address would block a server that has one worker.
     from mlflow.server import handlers
 
     path = handlers._get_proxied_run_artifact_destination_path(uri, EVIDENCE)
