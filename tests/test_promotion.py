@@ -118,7 +118,7 @@ def test_a_run_that_is_not_there_cannot_be_told(workbench: Workbench, runs: dict
 @pytest.mark.parametrize(
     ("attempt", "reason"),
     {
-        "unproved": "nobody has made its run",
+        "unproved": "nobody has reproduced its run",
         "in another case": "'Champion' cannot point to version",
         "somebody else's model": "it is not the model that run",
         "by itself": "does not repeat its run",
@@ -135,7 +135,7 @@ def test_the_gate_lets_a_protected_alias_point_to_nothing_else(by_hand, attempt:
 
 
 def test_a_version_of_a_run_that_is_not_there_is_refused_by_name(by_hand) -> None:
-    assert f"its run {'0' * 32} is not there" in by_hand["of a run that is not there"]
+    assert f"its run {'0' * 32} does not exist" in by_hand["of a run that is not there"]
 
 
 @pytest.mark.parametrize("attempt", ["delete the version", "delete the model"])
