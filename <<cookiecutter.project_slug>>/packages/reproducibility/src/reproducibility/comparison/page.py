@@ -1,4 +1,4 @@
-"""A difference as one page for a browser: it stands alone, loads nothing, runs nothing, light or dark."""
+"""The difference between two runs as one HTML page: it loads nothing, runs nothing, and is light or dark."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 
 from ..display import one_line
-from ..errors import Refused, Violation
+from ..errors import refuse
 from .diff import Difference
 from .inputs import VerifiedRun
-from .metrics import History, MetricDifference
-from .table import ABSENT, VERDICTS, advice, delta, describe, numbers, pair, parting
+from .metrics import History, MetricComparison
+from .table import ABSENT, VERDICTS, advice, delta, describe, first_step, in_words, numbers, pair, result_name
 
 _MOST_ROWS = 2000
 _MOST_CODE = 400_000  # characters
@@ -19,29 +19,29 @@ _STYLE = Path(__file__).with_name("page.css")
 
 
 def write(found: Difference, file: str) -> None:
-    """Write the page to *file*; raises Refused when that cannot be done."""
+    """Write the page to *file*; raises Refused if that is not possible."""
     try:
         Path(file).write_text(page(found), encoding="utf-8", errors="replace")
     except OSError as error:
-        raise Refused([Violation("--html", f"{file} cannot be written ({error.strerror})", "name another")]) from error
+        refuse("--html", f"{file} cannot be written ({error.strerror})", "name another")
 
 
 def page(found: Difference) -> str:
-    """Return the page. Whatever comes from the store is text in it, never markup."""
+    """Return the page. All values from the store are text in it, never markup."""
     question = "Why do these two runs differ?" if found.exit_status == 1 else "Do these two runs differ?"
     sections = [
         f"<h1>{question}</h1><p class=verdict>{_text(VERDICTS[found.verdict])}</p>",
         f"<div class=runs>{_card('A', found.a)}{_card('B', found.b)}</div>",
-        _list([*(f"{untold.kind}: {untold.why}" for untold in found.untold)], "What cannot be told"),
-        _causes(found),
-        _rows("Results", [(result.key, result.a, result.b) for result in found.results]),
+        _list(list(map(in_words, found.unknown)), "Unknown"),
+        _inputs(found),
+        _rows("Results", [(result_name(result), result.a, result.b) for result in found.results]),
         _charts(found.metrics),
         _metrics(found.metrics),
         _list(list(advice(found)), "What to do next"),
         _code(found),
-        _rows("Differ too, and explain nothing", [(remark.key, remark.a, remark.b) for remark in found.remarks]),
+        _rows("Other differences, which change no result", [(each.name, each.a, each.b) for each in found.irrelevant]),
     ]
-    title = " and ".join(f"{side.recorded.run.info.run_id[:8]}" for side in (found.a, found.b))
+    title = " and ".join(run.run_id[:8] for run in (found.a, found.b))
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     head = (
         "<!doctype html><html lang=en><meta charset=utf-8>",
@@ -53,16 +53,16 @@ def page(found: Difference) -> str:
 
 
 def _text(value: str | None) -> str:
-    """Return text from anywhere, fit to stand in the page: visible, on one line, and no markup."""
+    """Return text from the store fit for the page: visible, on one line, without markup."""
     return escape(ABSENT if value is None else one_line(value, _VALUE * 4))
 
 
-def _card(side: str, testimony: VerifiedRun) -> str:
-    run = describe(testimony)
-    commit = f", commit {run['commit'][:10]}" if run["commit"] else ""
-    facts = f"{run['experiment']}, {run['status']}, {run['started']}{commit}"
-    name = f"<b>{side} &nbsp;{_text(run['name'] or run['run_id'])}</b>"
-    return f"<div class='run {side.lower()}'>{name}<small>{run['run_id']}</small><small>{_text(facts)}</small></div>"
+def _card(side: str, run: VerifiedRun) -> str:
+    facts = describe(run)
+    commit = f", commit {facts['commit'][:10]}" if facts["commit"] else ""
+    line = f"{facts['experiment']}, {facts['status']}, {facts['started']}{commit}"
+    name = f"<b>{side} &nbsp;{_text(facts['name'] or facts['run_id'])}</b>"
+    return f"<div class='run {side.lower()}'>{name}<small>{facts['run_id']}</small><small>{_text(line)}</small></div>"
 
 
 def _list(items: list[str], title: str) -> str:
@@ -75,15 +75,15 @@ def _table(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
     return f"<div class=wide><table><tr>{head}{''.join(rows[:_MOST_ROWS])}</table></div>{more}"
 
 
-def _causes(found: Difference) -> str:
-    if not found.causes:
+def _inputs(found: Difference) -> str:
+    if not found.input_differences:
         return ""
     rows = []
-    for cause in found.causes:
-        a, b = map(escape, pair(cause.a, cause.b, _VALUE))
-        kind = f"<td><span class=kind>{_text(cause.kind)}</span>"
-        rows.append(f"<tr>{kind}<td><code>{_text(cause.key)}</code><td><code>{a}</code><td><code>{b}</code>")
-    return "<h2>Causes</h2>" + _table((("what differs", ""), ("where", ""), ("A", "a"), ("B", "b")), rows)
+    for each in found.input_differences:
+        a, b = map(escape, pair(each.a, each.b, _VALUE))
+        kind = f"<td><span class=kind>{_text(each.kind)}</span>"
+        rows.append(f"<tr>{kind}<td><code>{_text(each.name)}</code><td><code>{a}</code><td><code>{b}</code>")
+    return "<h2>Inputs that differ</h2>" + _table((("what differs", ""), ("where", ""), ("A", "a"), ("B", "b")), rows)
 
 
 def _rows(title: str, rows: list[tuple[str, str | None, str | None]]) -> str:
@@ -96,12 +96,12 @@ def _rows(title: str, rows: list[tuple[str, str | None, str | None]]) -> str:
     return f"<h2>{title}</h2>" + _table((("", ""), ("A", "a"), ("B", "b")), lines)
 
 
-def _charts(metrics: tuple[MetricDifference, ...]) -> str:
+def _charts(metrics: tuple[MetricComparison, ...]) -> str:
     shown = _drawn(metrics)
     if not shown:
         return ""
     figures = (
-        f"<figure><figcaption>{_text(metric.name)} <small>{_text(parting(metric))}</small></figcaption>"
+        f"<figure><figcaption>{_text(metric.name)} <small>{_text(first_step(metric))}</small></figcaption>"
         f"{_svg(metric)}</figure>"
         for metric in shown
     )
@@ -110,13 +110,13 @@ def _charts(metrics: tuple[MetricDifference, ...]) -> str:
     return f"<h2>Metrics by step{more} {key}</h2><div class=charts>{''.join(figures)}</div>"
 
 
-def _metrics(metrics: tuple[MetricDifference, ...]) -> str:
+def _metrics(metrics: tuple[MetricComparison, ...]) -> str:
     if not metrics:
         return ""
     rows = []
     for metric in metrics:
         a, b = map(escape, numbers(metric))
-        cells = f"<td class=n>{a}<td class=n>{b}<td class=n>{escape(delta(metric))}<td>{_text(parting(metric))}"
+        cells = f"<td class=n>{a}<td class=n>{b}<td class=n>{escape(delta(metric))}<td>{_text(first_step(metric))}"
         rows.append(f"<tr><td><code>{_text(metric.name)}</code>{cells}")
     heads = (("metric", ""), ("A", "n a"), ("B", "n b"), ("B - A", "n"), ("differs", ""))
     return "<h2>All metrics, with their final values</h2>" + _table(heads, rows)
@@ -143,9 +143,9 @@ def _code(found: Difference) -> str:
     return f"<h2>Code</h2>{commits}{whole}"
 
 
-MOST = 12
+_MOST_CHARTS = 12
 _BUCKETS = 300
-# The largest numbers, which also stand for infinity in MLflow, would press everything else flat.
+# A chart with a larger number, such as MLflow's infinity, would show all other values as one flat line.
 _DRAWABLE = 1e300
 _WIDTH, _HEIGHT = 340, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 10, 24
@@ -153,10 +153,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 10, 24
 Point = tuple[int, float]
 
 
-def _drawn(metrics: Sequence[MetricDifference]) -> list[MetricDifference]:
-    """Return the metrics that are worth a chart: those that differ most; if none does, the first by name."""
+def _drawn(metrics: Sequence[MetricComparison]) -> list[MetricComparison]:
+    """Return the metrics to draw: those that differ most; if none differs, the first by name."""
     visible = [metric for metric in metrics if any(map(_is_drawable, metric.histories))]
-    return ([metric for metric in visible if metric.parting] or visible)[:MOST]
+    return ([metric for metric in visible if metric.divergence] or visible)[:_MOST_CHARTS]
 
 
 def _is_drawable(history: History) -> bool:
@@ -164,7 +164,7 @@ def _is_drawable(history: History) -> bool:
 
 
 def thinned(history: History) -> list[Point]:
-    """Return a history with at most a few hundred points that looks the same: each stretch's lowest and highest."""
+    """Return at most a few hundred points that look the same in a chart: the lowest and highest of each stretch."""
     points = [point if abs(point[1]) < _DRAWABLE else (point[0], math.nan) for point in _points(history)]
     if len(points) <= 2 * _BUCKETS:
         return points
@@ -185,7 +185,7 @@ def _points(history: History) -> Iterator[Point]:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return two to five round numbers between *low* and *high*, which differ."""
+    """Return two to five round numbers between *low* and *high*, of which *high* is larger."""
     rough = (high - low) / 3
     power = 10.0 ** math.floor(math.log10(rough))
     size = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -193,8 +193,8 @@ def ticks(low: float, high: float) -> list[float]:
     return [number * size for number in range(first, last + 1)]
 
 
-def _svg(metric: MetricDifference) -> str:
-    """Return the chart as one SVG element; its colours are the page's: .a, .b, .axis, .parting."""
+def _svg(metric: MetricComparison) -> str:
+    """Return the chart as one SVG element; page.css has its colours: .a, .b, .axis, .divergence."""
     series = [thinned(history) for history in metric.histories]
     steps = [step for points in series for step, _ in points]
     values = [value for points in series for _, value in points if not math.isnan(value)]
@@ -216,9 +216,9 @@ def _svg(metric: MetricDifference) -> str:
     if right > left:
         parts.append(f'<text x="{_LEFT}" y="{floor}">step {left}</text>')
         parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{floor}" text-anchor="end">{right}</text>')
-        if metric.parting:
-            at = x(metric.parting.step)
-            parts.append(f'<line class="parting" x1="{at}" x2="{at}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
+        if metric.divergence:
+            at = x(metric.divergence.step)
+            parts.append(f'<line class="divergence" x1="{at}" x2="{at}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
     else:
         parts.append(f'<text x="{x(left)}" y="{floor}" text-anchor="middle">step {left}</text>')
     for side, points in zip("ab", series, strict=True):
@@ -229,14 +229,14 @@ def _svg(metric: MetricDifference) -> str:
 
 def _range(values: list[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
-    # Beyond this, neighbouring floats would be all that is left between two ticks.
+    # A smaller range would hold so few floats that the labels of two ticks could be equal.
     least = max(abs(low), abs(high)) * 1e-9 or 1.0
     margin = (high - low) * 0.06 if high - low > least else max(least, abs(high) * 0.1)
     return low - margin, high + margin
 
 
 def _line(side: str, points: list[tuple[float, float]]) -> str:
-    """Draw one run: a line with a gap where there is no number, and a dot where it has one point."""
+    """Draw one run: a line with a gap where a value is no number, and a dot for a point without neighbours."""
     stretches: list[list[str]] = [[]]
     for x, y in points:
         if math.isnan(y):

@@ -1,22 +1,22 @@
-"""A verdict: how a run that was made again compares with the one it repeats, told as tags of both.
+"""A verdict: how the results of a run compare with those of its reproduction. It is recorded as tags of both runs.
 
-On the run that was made again:
+On the reproduction:
 
-- ``reproduces``: the id of the run that it repeats, from its first moment on;
-- ``reproduces_verdict``: ``identical``, ``within tolerance`` or ``different``; with `` (forced)`` behind it where
-  --force overrode something, and then nobody should rely on it;
-- ``reproduces_note``: what differs first, what was forced, and in what the two machines differ.
+- ``reproduces``: the id of the run that it reproduces, from its start on;
+- ``reproduces_verdict``: ``identical``, ``within tolerance`` or ``different``. `` (forced)`` follows if --force was
+  needed, and then nobody should rely on the verdict;
+- ``reproduces_note``: what differs first, what was forced, and in what the inputs differ.
 
-On the run that is repeated the same of the last time: ``reproduced_by``, ``reproduced_verdict``, ``reproduced_note``.
-Tags can be written by anybody. Whoever has to rely on them asks `reproduction.recheck`, which compares both runs anew.
+On the run, from its last reproduction: ``reproduced_by``, ``reproduced_verdict``, ``reproduced_note``.
+Anybody can write tags. So a verdict to rely on comes from `reproduce.compare_again`, which compares both runs again.
 """
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..display import emit
-from .inputs import Condition
-from .outputs import Finding, Outcome, Pair, first_difference, shown, worst
+from ..display import emit, one_line
+from .inputs import InputDifference
+from .outputs import Finding, Outcome, Pair, first_difference, in_full, worst
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out. pairs: the run and then, in order, those inside it. asked: the id of the one that is judged.
+    """The outcome of a comparison.
 
-    forced: what was known to be wrong and overridden. place: where a person finds the new run.
+    run_id: the run that is judged; it may be nested in the first run of *pairs*. pairs: the outermost run, then its
+    nested runs in order. forced: problems that --force overrode. page: where a person finds the second run.
     """
 
-    asked: str
+    run_id: str
     pairs: tuple[Pair, ...]
-    conditions: tuple[Condition, ...]
+    input_differences: tuple[InputDifference, ...]
     forced: tuple[str, ...]
-    place: str
+    page: str
 
     @property
     def judged(self) -> tuple[Pair, ...]:
-        """The pairs that count: of the outermost run all, of one inside it its own."""
-        whole = self.pairs[0].first == self.asked
-        return self.pairs if whole else tuple(pair for pair in self.pairs if pair.first == self.asked)
+        """The pairs that count: for the outermost run all of them, for a nested run its own."""
+        whole = self.pairs[0].a == self.run_id
+        return self.pairs if whole else tuple(pair for pair in self.pairs if pair.a == self.run_id)
 
     @property
     def outcome(self) -> Outcome:
@@ -51,63 +52,63 @@ class Verdict:
 
     @property
     def first_difference(self) -> Finding | None:
-        """The earliest thing that differs, else the earliest that is only within the tolerance."""
+        """The first output that differs; if none does, the first that is only within the tolerance."""
         findings = [finding for pair in self.judged for finding in pair.findings]
         return first_difference(findings) or first_difference(findings, Outcome.WITHIN)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain data; a number that JSON has not is text, as `nan`."""
+        """Return plain data. A number that JSON does not have is text, such as ``nan``; null means: missing."""
         return {
-            "run": self.asked,
-            "reproduction": self.judged[0].second,
+            "run": self.run_id,
+            "reproduction": self.judged[0].b,
             "verdict": self.outcome.value,
             "holds": self.holds,
             "first_difference": _as_dict(self.first_difference) if self.first_difference else None,
-            "conditions": [asdict(condition) for condition in self.conditions],
+            "input_differences": [asdict(difference) for difference in self.input_differences],
             "forced": list(self.forced),
             "runs": [
                 asdict(pair) | {"findings": [_as_dict(finding) for finding in pair.findings]} for pair in self.pairs
             ],
-            "place": self.place,
+            "page": self.page,
         }
 
 
 def _as_dict(finding: Finding) -> dict[str, Any]:
     plain = asdict(finding)
-    values = {key: plain[key] for key in ("first", "second") if isinstance(plain[key], float)}
+    values = {key: plain[key] for key in ("a", "b") if isinstance(plain[key], float)}
     return plain | {key: value if abs(value) < float("inf") else repr(value) for key, value in values.items()}
 
 
-_MOST = 20  # things that agree and are shown one by one
+_MOST = 20  # rows of what is the same, or of input differences
 _STYLES = {Outcome.IDENTICAL: "green", Outcome.WITHIN: "yellow", Outcome.DIFFERENT: "bold red"}
 _WORDS = {
     Outcome.IDENTICAL: "every metric at every step, every file and every model is the same",
-    Outcome.WITHIN: "not to the last bit, but by no more than the policy's tolerance",
-    Outcome.DIFFERENT: "it did not come out the same",
+    Outcome.WITHIN: "not to the last bit, but within the tolerance of the policy",
+    Outcome.DIFFERENT: "the results are not the same",
 }
 
 
 class Words(NamedTuple):
-    """What a pair of runs is called: above its table, and each of the two in it."""
+    """What a table calls two runs: in its title, and in the heads of two columns."""
 
-    both: str
-    first: str
-    second: str
+    title: str
+    a: str
+    b: str
 
 
-REPEATED = Words("run {}, made again as {}", "the run", "made again")
+REPRODUCED = Words("run {} and its reproduction {}", "run", "reproduction")
 COMPARED = Words("run {} (A) and run {} (B)", "A", "B")
 
 
-def show_verdict(verdict: Verdict, as_json: bool, words: Words = REPEATED) -> None:
+def show_verdict(verdict: Verdict, as_json: bool, words: Words = REPRODUCED) -> None:
     """Print *verdict* on standard output."""
     emit(as_json, verdict.as_json, lambda console: _draw(console, verdict, words))
 
 
 def _draw(console: "Console", verdict: Verdict, words: Words) -> None:
     for pair in verdict.judged:
-        _show_pair(console, pair, words)
-    _show_conditions(console, verdict, words)
+        _draw_pair(console, pair, words)
+    _draw_inputs(console, verdict, words)
     console.print()
     console.print(verdict.outcome.value.upper(), style=_STYLES[verdict.outcome], end=": ")
     console.print(_WORDS[verdict.outcome])
@@ -115,29 +116,30 @@ def _draw(console: "Console", verdict: Verdict, words: Words) -> None:
         console.print(f"First difference: {difference}", soft_wrap=True)
     for forced in verdict.forced:
         console.print(f"Forced, so do not rely on it: {forced}", style="red", soft_wrap=True)
-    console.print(f"Recorded in {verdict.place}", soft_wrap=True)
+    console.print(f"Recorded in {verdict.page}", soft_wrap=True)
 
 
-def _show_pair(console: "Console", pair: Pair, words: Words) -> None:
+def _draw_pair(console: "Console", pair: Pair, words: Words) -> None:
     from rich.table import Table
 
-    console.print("\n" + words.both.format(pair.name or pair.first, pair.second), soft_wrap=True)
+    console.print("\n" + words.title.format(one_line(pair.name or pair.a, 200), pair.b), soft_wrap=True)
     differing = [finding for finding in pair.findings if finding.outcome is not Outcome.IDENTICAL]
     same = [finding for finding in pair.findings if finding.outcome is Outcome.IDENTICAL]
-    table = Table("", "what", words.first, words.second, "verdict")
+    table = Table("", "what", words.a, words.b, "verdict")
     for finding in [*differing, *same[:_MOST]]:
         style = None if finding.outcome is Outcome.IDENTICAL else _STYLES[finding.outcome]
         step = "" if finding.step is None else f" from step {finding.step}"
-        table.add_row(finding.kind, finding.name + step, *_values(finding), finding.outcome.value, style=style)
+        name = one_line(finding.name, 200) + step
+        table.add_row(finding.kind, name, *_values(finding), finding.outcome.value, style=style)
     if rest := same[_MOST:]:
         table.add_row("", f"and {len(rest)} more", "", "the same", Outcome.IDENTICAL.value)
     console.print(table)
 
 
 def _values(finding: Finding) -> list[str]:
-    """The two values, to the last digit where they differ and in short where not; a digest's first eight digits."""
+    """Return the two values: in full if they differ, else in short; of a digest the first eight digits."""
     words = []
-    for value in (finding.first, finding.second):
+    for value in (finding.a, finding.b):
         if value is None:
             words.append("missing")
         elif finding.kind in ("file", "model"):
@@ -145,16 +147,19 @@ def _values(finding: Finding) -> list[str]:
         elif finding.outcome is Outcome.IDENTICAL and isinstance(value, float):
             words.append(f"{value:.6g}" + (f", the last of {finding.values}" if finding.values > 1 else ""))
         else:
-            words.append(shown(value))
+            words.append(in_full(value))
     return [words[0], "the same"] if finding.outcome is Outcome.IDENTICAL else words
 
 
-def _show_conditions(console: "Console", verdict: Verdict, words: Words) -> None:
-    if not verdict.conditions:
+def _draw_inputs(console: "Console", verdict: Verdict, words: Words) -> None:
+    if not verdict.input_differences:
         return
     from rich.table import Table
 
-    table = Table("not the same for both", words.first, words.second)
-    for condition in verdict.conditions:
-        table.add_row(condition.name, condition.first, condition.second)
+    table = Table("inputs that differ", "", words.a, words.b)
+    for each in verdict.input_differences[:_MOST]:
+        values = ("none" if value is None else one_line(value) for value in (each.a, each.b))
+        table.add_row(each.kind, one_line(each.name), *values)
+    if rest := verdict.input_differences[_MOST:]:
+        table.add_row("", f"and {len(rest)} more")
     console.print(table)
