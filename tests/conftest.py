@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import uv
 from filelock import FileLock
+from preloaded import Preloaded
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 MACHINERY = "packages/reproducibility"
 
 # What the machine around the tests says about itself, and must not say to a child.
 OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "NOX_", "CI_", "XDG_CONFIG_")
+OUTER += ("REPRODUCIBILITY_",)
 OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "AUTHOR", "EMAIL", "CI"}
 
 Render = Callable[..., CompletedProcess[str]]
@@ -64,6 +66,8 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> 
     # Away from the sources: the project that tests share is looked at to the last file. Kept: importing MLflow takes a
     # third of the time then, and there are hundreds of imports.
     env["PYTHONPYCACHEPREFIX"] = str(shared_folder / "bytecode")
+    # What `repro reproduce` installs for one lock is installed once for all tests.
+    env["REPRODUCIBILITY_CACHE"] = str(shared_folder / "cache")
     # The home is new, what was downloaded before is not.
     env["UV_CACHE_DIR"] = subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()
     return env
@@ -173,11 +177,23 @@ def python_of(environment: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_in(python: Path, clean_env: dict[str, str]) -> RunIn:
-    """`run_in(project, *argv, env=None, check=False, **options)` runs a command there with the shared environment.
+def preloaded(python: Path, clean_env: dict[str, str]) -> Iterator[Preloaded | None]:
+    """The process that forks for commands of the shared environment; None where processes cannot fork."""
+    if not hasattr(os, "fork"):
+        yield None
+        return
+    process = Preloaded(python, clean_env)
+    yield process
+    process.close()
 
-    The project's own code and machinery come first, so that a copy runs what it holds. Output is captured as text. `env` adds to
-    the clean environment; a value of None takes a variable away. `options` go to `subprocess.run`.
+
+@pytest.fixture(scope="session")
+def run_in(python: Path, clean_env: dict[str, str], preloaded: Preloaded | None) -> RunIn:
+    """`run_in(project, *argv, env=None, check=False, fresh=False, **options)` runs a command in the shared environment.
+
+    The project's own code and machinery come first, so that a copy runs what it holds. Output is captured as text.
+    `env` adds to the clean environment; a value of None takes a variable away. `options` go to `subprocess.run`. A fork
+    of `preloaded` stands in for a new process where both do the same; with `fresh` it never does.
     """
 
     def ran(
@@ -185,13 +201,21 @@ def run_in(python: Path, clean_env: dict[str, str]) -> RunIn:
         *argv: str | Path,
         env: Mapping[str, str | None] | None = None,
         check: bool = False,
+        fresh: bool = False,
         **options: Any,
     ) -> CompletedProcess[str]:
         path = os.pathsep.join([str(python.parent), clean_env["PATH"]])
         wanted = clean_env | {"PATH": path, "PYTHONPATH": code_of(project)} | dict(env or {})
         wanted = {key: value for key, value in wanted.items() if value is not None}
-        program = shutil.which(str(argv[0]), path=wanted.get("PATH")) or str(argv[0])
+        command = [shutil.which(str(argv[0]), path=wanted.get("PATH")) or str(argv[0]), *map(str, argv[1:])]
+        is_plain = not fresh and not options.keys() - {"timeout", "cwd"} and Path(command[0]).parent == python.parent
+        if is_plain and preloaded is not None and preloaded.can_run(command, wanted):
+            done = preloaded.run(command, options.get("cwd", project), wanted, options.get("timeout"))
+            if done is not None:
+                if check:
+                    done.check_returncode()
+                return done
         options = {"capture_output": True, "encoding": "utf-8", "cwd": project, "stdin": subprocess.DEVNULL} | options
-        return subprocess.run([program, *map(str, argv[1:])], env=wanted, check=check, **options)
+        return subprocess.run(command, env=wanted, check=check, **options)
 
     return ran
