@@ -11,8 +11,8 @@ TYPE_CHECKING = False  # type checkers take it for true; importing `typing` take
 if TYPE_CHECKING:
     from .command import experiment_command as experiment_command
     from .config.loader import Config as Config
-    from .config.loader import Section as Section
     from .config.loader import load as load
+    from .config.values import Section as Section
     from .errors import Refused as Refused
     from .errors import Violation as Violation
     from .project import PROJECT_ROOT as PROJECT_ROOT
@@ -42,7 +42,7 @@ _MODULE_OF = {
     "PROJECT_ROOT": "project",
     "Config": "config.loader",
     "Refused": "errors",
-    "Section": "config.loader",
+    "Section": "config.values",
     "Violation": "errors",
     "experiment_command": "command",
     "load": "config.loader",

@@ -82,9 +82,9 @@ class StoreEmpty(StoreUnavailable):
     """There is no tracking store yet: nothing was ever recorded at that address."""
 
 
-def refuse(key: str, problem: str, fix: str, kind: type[Refused] = Refused) -> NoReturn:
-    """Raise Refused, or another *kind* of it, with one violation (see `Violation`)."""
-    raise kind([Violation(key, problem, fix)])
+def refuse(key: object, problem: str, fix: str, kind: type[Refused] = Refused) -> NoReturn:
+    """Raise Refused, or another *kind* of it, with one violation (see `Violation`); its key is *key* as text."""
+    raise kind([Violation(str(key), problem, fix)])
 
 
 def gate_violation(message: str) -> Violation | None:

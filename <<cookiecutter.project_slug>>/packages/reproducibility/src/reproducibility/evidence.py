@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .config.loader import config_digest, flatten
+from .config.values import config_digest, flatten
 from .config.yaml import decoded, parse_yaml
 from .digest import canonical, digest
 from .errors import Refused

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from .config.values import Section
 from .errors import Violation
+from .tags import COMMIT_ID
 
 _BLAKE3 = re.compile(r"blake3:[0-9a-f]{64}")
 # What a required tag or param must look like; one that is not listed here must only not be empty.
 _FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
-    "git_commit": (re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"), "a full commit id of 40 hexadecimal digits"),
+    "git_commit": (COMMIT_ID, "a full commit id of 40 hexadecimal digits"),
     "git_dirty": (re.compile(r"true|false"), "`true` or `false`"),
     "data_version": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),
     "config_digest": (_BLAKE3, "`blake3:` and 64 hexadecimal digits"),

@@ -2,21 +2,24 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, PrivateAttr, ValidationError
 
-from ..digest import canonical, digest
 from ..display import one_line, shown_path
-from ..errors import Refused, Violation
+from ..errors import Refused, Violation, refuse
 from .messages import KeyPath, Marks, Place, explain, key_of
-from .yaml import parse_inline, read_yaml
+from .values import Section
+from .yaml import decoded, parse_inline, parse_yaml
 
-# The team's sections of TEAM_FILE: no part of an experiment, so no experiment may change them. Each with its way out.
+MAX_BYTES = 1024 * 1024
+
+# The sections of TEAM_FILE that hold for the whole team. No experiment may change them. Each with the fix to propose.
 TEAM_FILE = "base.yaml"
 TEAM_SECTIONS = {
     "policy": "the policy belongs in configs/base.yaml, for everyone",
@@ -27,16 +30,10 @@ TEAM_SECTIONS = {
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """What a config was made from: absolute paths, the file asked for before what it extends, and the overrides."""
+    """What a config was loaded from: absolute paths, each file before the file that it extends, and the overrides."""
 
     files: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
-
-
-class Section(BaseModel):
-    """Base of every typed section: frozen, unknown keys refused, nothing converted, numbers finite."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Config(Section):
@@ -57,9 +54,9 @@ M = TypeVar("M", bound=BaseModel)
 def load(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     """Return the configuration in *path* as a *model*.
 
-    The file may name another in `extends`, relative to itself, and so on: mappings are merged key by key, everything
-    else is replaced. *overrides* such as ``model.max_depth=3`` come last. Values are checked as they are: a whole
-    number is fine for a float, nothing else is converted. The team's sections are left out.
+    The file may name another file in `extends`, relative to itself, and that file may do so, too. Mappings are merged
+    key by key, every other value is replaced. *overrides* such as ``model.max_depth=3`` come last. No value is
+    converted, with one exception: a whole number may stand for a float. The team's sections are left out.
 
     Raises Refused, with a violation for each key at fault, naming the file and line or the override to correct.
     """
@@ -94,32 +91,35 @@ def read_defaults(path: Path) -> dict[str, Any]:
 
 
 def load_section(path: Path, name: str, model: type[M]) -> M:
-    """Return the section *name* of one file as a *model*, which sees an empty section where there is none.
+    """Return the section *name* of one file as a *model*; a section that is missing counts as empty.
 
-    The rest of the file is read but not validated. Raises Refused as `load` does.
+    The rest of the file is read and not validated. Raises Refused as `load` does.
     """
     values, marks = read_yaml(path)
     marks = {place[1:]: mark for place, mark in marks.items() if place[:1] == (name,)}
     return _validate(values.get(name, {}), model, marks, [shown_path(path)], prefix=(name,))
 
 
-def flatten(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return every leaf under its dotted name: text as it is, anything else as compact JSON.
+def read_yaml(path: Path) -> tuple[dict[str, Any], Marks]:
+    """Return what `parse_yaml` returns for the text of one file; `extends` is an ordinary key here.
 
-    A list is a leaf, and so is an empty mapping (``{}``).
+    Raises Refused, naming the file and the line, for a file that cannot be read or is not strict YAML.
     """
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{name}.{inner}": text for inner, text in flatten(value).items()}
-        else:
-            flat[name] = value if isinstance(value, str) else canonical(value).decode()
-    return flat
-
-
-def config_digest(values: Mapping[str, Any]) -> str:
-    """Return the digest of a config's values: of its ``model_dump(mode="json")``, where `1e-3` and `0.001` are one."""
-    return digest(canonical(values))
+    source = shown_path(path)
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            refuse(source, f"is {kind}, not a file", "give the path of a YAML file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        refuse(source, "there is no such file", "check the path and the folder you are in")
+    except OSError as error:
+        refuse(source, f"cannot be read: {error.strerror}", "make it a file that you may read")
+    if len(data) > MAX_BYTES:
+        refuse(source, f"is larger than {MAX_BYTES // 1024} KiB", "keep settings here and data under data/")
+    return parse_yaml(decoded(data, source), source)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class _Layer:
 
 
 def _chain(path: Path) -> list[_Layer]:
-    """Return the file and, in order, what it extends, without the team's sections."""
+    """Return the file, the file that it extends, and so on; all without the team's sections."""
     layers: list[_Layer] = []
     target: Path | None = Path(os.path.realpath(path))
     while target is not None:
@@ -153,21 +153,21 @@ def _team_violation(key: str, name: str) -> Violation:
 
 
 def _take_extended(layers: Sequence[_Layer]) -> Path | None:
-    """Take `extends` out of the last layer and return the file it names, None without one."""
+    """Remove `extends` from the last layer and return the file that it names; None without `extends`."""
     values, marks, file = layers[-1].values, layers[-1].marks, layers[-1].file
     if "extends" not in values:
         return None
     name = values.pop("extends")
     key = key_of(marks[("extends",)], ("extends",))
     if not isinstance(name, str) or not name or "\0" in name:
-        raise Refused([Violation(key, "expected the name of one file", "write it as `extends: base.yaml`")])
+        refuse(key, "expected the name of one file", "write it as `extends: base.yaml`")
     target = Path(os.path.realpath(file.parent / name))
     if target in (files := [layer.file for layer in layers]):
         circle = " -> ".join(shown_path(file) for file in [*files[files.index(target) :], target])
-        raise Refused([Violation(key, f"goes in a circle: {circle}", "remove one of these `extends` lines")])
+        refuse(key, f"goes in a circle: {circle}", "remove one of these `extends` lines")
     if not target.is_file():
         problem = f"names {one_line(name)}, and there is no file {shown_path(target)}"
-        raise Refused([Violation(key, problem, "correct the name; it is relative to the file it stands in")])
+        refuse(key, problem, "correct the name, which is relative to the file that names it")
     return target
 
 
@@ -177,11 +177,11 @@ def _override(text: str) -> _Layer:
     name, equals, written = text.partition("=")
     path = tuple(name.split("."))
     if not equals or any(not part or part != part.strip() for part in path):
-        raise Refused([Violation(source, "is not of the form key=value", "write it like --set model.max_depth=3")])
+        refuse(source, "is not of the form key=value", "write it like --set model.max_depth=3")
     if path[0] in TEAM_SECTIONS:
         raise Refused([_team_violation(source, path[0])])
     if path == ("extends",):
-        raise Refused([Violation(source, "only a file can extend another", "write `extends:` into the file")])
+        refuse(source, "only a file can extend another", "write `extends:` into the file")
     place = Place(source, sets=path)
     value, inner = parse_inline(written, place)
     marks: Marks = {path[:end]: place for end in range(1, len(path) + 1)}
@@ -192,7 +192,7 @@ def _override(text: str) -> _Layer:
 
 
 def _stack(layers: Iterable[_Layer]) -> _Layer:
-    """Return the layers as one, each over those before it."""
+    """Merge the layers into one; a later layer wins."""
     values: dict[str, Any] = {}
     marks: Marks = {}
     for layer in layers:
@@ -211,7 +211,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _validate(values: Any, model: type[M], marks: Marks, sources: Sequence[str], prefix: KeyPath = ()) -> M:
     try:
-        # JSON, so that a list may become a tuple and text a path or an enum member although nothing is converted
+        # From JSON, for pydantic then accepts a list for a tuple, and text for a path or an enum, also in strict mode.
         return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise Refused(explain(error, model, values, marks, sources, prefix)) from None

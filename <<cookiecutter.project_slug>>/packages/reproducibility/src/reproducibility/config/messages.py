@@ -1,13 +1,14 @@
-"""A place: where a value of a configuration was written, the way a message names it."""
+"""Messages: what is wrong with a configuration, with the file, the line and the key to correct."""
 
 import difflib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ..display import one_line
+from ..display import listed, one_line
 from ..errors import Violation
 
 KeyPath = tuple[str | int, ...]
@@ -15,7 +16,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """A file as shown to the reader and a line from 1; or an override as it was given and the path it sets."""
+    """Where a value was written: a file and a line, counted from 1; or an override, and the path that it sets."""
 
     source: str
     line: int | None = None
@@ -41,32 +42,6 @@ def key_of(place: Place | str, path: KeyPath) -> str:
     return f"{place}: {dotted(path)}" if path else str(place)
 
 
-_WHOLE = ("a whole number", "write it in digits, such as 3, without quotes, leading zeros or _")
-_NUMBER = ("a number", "write it such as 0.001 or 1e-3, without quotes, leading zeros or _")
-_TEXT = ("text", "put the value in quotes")
-_BOOLEAN = ("true or false", "write true or false, without quotes")
-_LIST = ("a list", "write it as [a, b]")
-_SECTION = ("a section", "write indented `key: value` lines under it")
-_FINITE = ("a finite number", "write a number")
-
-# pydantic's error types -> what was expected, and how to write it; {} takes the error's own context
-_EXPECTED = {
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _WHOLE),
-    **dict.fromkeys(("float_type", "float_parsing"), _NUMBER),
-    "finite_number": _FINITE,
-    "string_type": _TEXT,
-    **dict.fromkeys(("bool_type", "bool_parsing"), _BOOLEAN),
-    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _LIST),
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), _SECTION),
-    "none_required": ("nothing", "write null"),
-    **dict.fromkeys(("literal_error", "enum"), ("{expected}", "write one of these")),
-    "greater_than": ("more than {gt}", "change the value"),
-    "greater_than_equal": ("at least {ge}", "change the value"),
-    "less_than": ("less than {lt}", "change the value"),
-    "less_than_equal": ("at most {le}", "change the value"),
-}
-
-
 def explain(
     error: ValidationError,
     model: type[BaseModel],
@@ -75,10 +50,10 @@ def explain(
     sources: Sequence[str],
     prefix: KeyPath = (),
 ) -> list[Violation]:
-    """Return one violation for each key at fault.
+    """Return one violation for each key at fault, in the words of pydantic.
 
-    *values* is what *model* was asked to validate, *marks* the places of its values and *sources* the files as
-    shown, the one to edit first. *prefix* is where *values* sits in its file.
+    *model* was asked to validate *values*. *marks* are the places of the values. *sources* are the files as shown to
+    the user: the first one is the one to edit. *prefix* is the path of *values* in their file.
     """
     by_path: dict[KeyPath, list[Any]] = {}
     for detail in error.errors(include_url=False, include_input=False):
@@ -91,13 +66,16 @@ def explain(
             continue
         place = _place(path, marks) or Place(sources[0])
         key = str(place) if place.sets == (*prefix, *path) else key_of(place, (*prefix, *path))
-        problem, fix = _unknown(path, model, prefix) if kind == "extra_forbidden" else _mismatch(details, path, values)
+        if kind == "extra_forbidden":
+            problem, fix = _unknown(path, model, prefix)
+        else:
+            problem, fix = _mismatch(details, path, values), "correct the value"
         violations.append(Violation(key, problem, fix))
     return violations
 
 
 def _key_path(detail: Any, values: Any) -> KeyPath:
-    """Return the path of the value at fault: pydantic's location without the union members it tried."""
+    """Return the path of the value at fault: the location that pydantic reports, without the types of a union."""
     path: list[str | int] = []
     here = values
     for part in detail["loc"]:
@@ -134,8 +112,8 @@ def _unknown(path: KeyPath, model: type[BaseModel], prefix: KeyPath) -> tuple[st
     guesses += [dotted((*prefix, *other)) for other in _paths(model, ()) if other[-1] == name]
     if guesses:
         return f"unknown key; did you mean {guesses[0]}", f"write {guesses[0]}, or remove the line"
-    listed = one_line(", ".join(known), 200) or "none"
-    return "unknown key", f"remove it, or add a field to {owners[0].__name__}; the keys known here: {listed}"
+    fix = f"remove it, or add a field to {owners[0].__name__}; the keys known here: {listed(known, 20) or 'none'}"
+    return "unknown key", fix
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -162,33 +140,16 @@ def _paths(model: type[BaseModel], outer: KeyPath) -> Iterator[KeyPath]:
                 yield from _paths(section, (*outer, name))
 
 
-def _mismatch(details: Sequence[Any], path: KeyPath, values: Any) -> tuple[str, str]:
-    got = values
+def _mismatch(details: Sequence[Any], path: KeyPath, values: Any) -> str:
+    """Return what is wrong with a value, and the value; one that may have several types has a message for each."""
+    value = values
     for part in path:
-        got = got[part]
-    expected, fixes = [], []
-    for detail in details:
-        context = detail.get("ctx", {})
-        if detail["type"] in ("value_error", "assertion_error"):
-            return one_line(str(context["error"]), 300), "change the value"
-        if detail["type"] not in _EXPECTED:
-            message = detail["msg"]
-            return f"{one_line(message[:1].lower() + message[1:], 300)}, got {_named(got)}", "change the value"
-        words, fix = _EXPECTED[detail["type"]]
-        expected.append(words.format(**context))
-        fixes.append(fix)
-    if got is None and "nothing" not in expected:
-        fixes = ["write a value, or remove the key"]
-    return f"expected {' or '.join(dict.fromkeys(expected))}, got {_named(got)}", " or ".join(dict.fromkeys(fixes))
-
-
-def _named(value: Any) -> str:
+        value = value[part]
+    words = " or ".join(dict.fromkeys(detail["msg"][:1].lower() + detail["msg"][1:] for detail in details))
     if isinstance(value, str):
-        return f"the text '{one_line(value)}'"
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict | list):
-        return "a section" if isinstance(value, dict) else "a list"
-    return f"the number {one_line(str(value))}"
+        shown = f"'{one_line(value)}'"
+    elif isinstance(value, dict | list):
+        shown = "a section" if isinstance(value, dict) else "a list"
+    else:
+        shown = one_line(json.dumps(value))
+    return f"{one_line(words, 300)}, got {shown}"
