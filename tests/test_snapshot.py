@@ -2,16 +2,20 @@
 
 import os
 import random
+import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from machinery import Machinery, Refusal
-from repository import Repository
+from repository import Repository, take_environment
+from reproducibility.errors import Refused
+from reproducibility.git.state import git_state
+from reproducibility.secrets import is_secret_name, secrets_in
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file names, modes or links")
 
@@ -61,11 +65,6 @@ HOOK = '#!/bin/sh\ntouch "{folder}/hook-ran"\n'
 
 
 @pytest.fixture(scope="session")
-def ask(run_in: Callable, project: Path) -> Machinery:
-    return Machinery(run_in, project)
-
-
-@pytest.fixture(scope="session")
 def hostile_env(clean_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a user whose own git configuration breaks naive patches."""
     folder = tmp_path_factory.mktemp("hostile")
@@ -102,10 +101,19 @@ def repository(tmp_path: Path, project: Path, clean_env: dict[str, str]) -> Repo
     return committed_repository(tmp_path / "repository", project, clean_env)
 
 
-def patch_of(ask: Machinery, repository: Repository, folder: str = ".") -> bytes:
-    """The patch the machinery takes of the repository as its user would, with the user's configuration."""
-    env = {"GIT_CONFIG_GLOBAL": repository.env["GIT_CONFIG_GLOBAL"]}
-    return ask("git.state(root).patch", root=repository.path / folder, env=env).encode("latin-1")
+def patch_of(repository: Repository, folder: str = ".") -> bytes:
+    """The patch of the repository for its user, with the user's configuration of git."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        take_environment(monkeypatch, repository.env)
+        return git_state(repository.path / folder).patch
+
+
+def refusal(repository: Repository) -> Refused:
+    """What is raised instead of a patch: every violation is about the uncommitted changes."""
+    with pytest.raises(Refused) as refused:
+        patch_of(repository)
+    assert {violation.key for violation in refused.value.violations} == {"uncommitted_changes"}
+    return refused.value
 
 
 def replayed(repository: Repository, patch: bytes, path: Path) -> Repository:
@@ -201,22 +209,20 @@ POSIX_EDITS: dict[str, Callable[[Repository], object]] = {
 
 @pytest.mark.parametrize("edit", [*EDITS, *(pytest.param(name, marks=POSIX) for name in POSIX_EDITS)])
 def test_every_kind_of_edit_replays_to_the_byte_under_a_hostile_configuration(
-    edit: str, ask: Machinery, tmp_path: Path, project: Path, hostile_env: dict[str, str]
+    edit: str, tmp_path: Path, project: Path, hostile_env: dict[str, str]
 ) -> None:
     repository = committed_repository(tmp_path / "repository", project, hostile_env)
     (EDITS | POSIX_EDITS)[edit](repository)
     expected = repository.files()
 
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
 
     assert patch
     assert replayed(repository, patch, tmp_path / "clone").files(ignored=True) == expected
 
 
 @pytest.mark.parametrize("kind", ["sha256", "shared", "worktree", "shallow", "no index"])
-def test_every_kind_of_repository_replays(
-    kind: str, ask: Machinery, tmp_path: Path, project: Path, clean_env: dict[str, str]
-) -> None:
+def test_every_kind_of_repository_replays(kind: str, tmp_path: Path, project: Path, clean_env: dict[str, str]) -> None:
     options = ["--object-format=sha256"] if kind == "sha256" else []
     name = "odd name" if sys.platform == "win32" else 'an:"odd" \\name'
     first = repository = committed_repository(tmp_path / name, project, clean_env, *options)
@@ -236,15 +242,15 @@ def test_every_kind_of_repository_replays(
     repository.write("new.txt", b"new\n")
     expected = None if kind == "no index" else repository.files()
 
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
 
     found = replayed(first, patch, tmp_path / "clone").files(ignored=True)
     assert found[b"src/model.py"] == ("file", b"changed\n") and found[b"new.txt"] == ("file", b"new\n")
     assert expected is None or found == expected
 
 
-def test_taking_a_snapshot_writes_nothing_into_the_repository_and_runs_no_hook(
-    ask: Machinery, tmp_path: Path, project: Path, hostile_env: dict[str, str]
+def test_making_the_patch_writes_nothing_into_the_repository_and_runs_no_hook(
+    tmp_path: Path, project: Path, hostile_env: dict[str, str]
 ) -> None:
     repository = committed_repository(tmp_path / "repository", project, hostile_env)
     for edit in ("text", "binary", "deleted", "untracked", "staged, new"):
@@ -265,13 +271,13 @@ def test_taking_a_snapshot_writes_nothing_into_the_repository_and_runs_no_hook(
         return found
 
     before = everything()
-    assert patch_of(ask, repository)
+    assert patch_of(repository)
     after = everything()
     assert [path.name for path in before.keys() | after.keys() if before.get(path) != after.get(path)] == []
     assert not ran.exists()
 
 
-def test_clean_and_merely_touched_trees_have_no_patch(ask: Machinery, repository: Repository) -> None:
+def test_clean_and_merely_touched_trees_have_no_patch(repository: Repository) -> None:
     repository.write("ignored/cache", b"x")
     repository.write("debug.log", b"x")
     os.utime(repository.path / "src/model.py", ns=(1, 1))
@@ -280,14 +286,10 @@ def test_clean_and_merely_touched_trees_have_no_patch(ask: Machinery, repository
     repository.write("windows.txt", b"one\r\ntwo\r\nthree\r\n")
     repository.git("rm", "--quiet", "--cached", "gone.txt")
 
-    state = ask("[git.state(root).dirty, git.state(root).patch]", root=repository.path)
-
-    assert state == [False, ""]
+    assert patch_of(repository) == b""
 
 
-def test_only_the_projects_folder_of_a_bigger_repository_counts(
-    ask: Machinery, repository: Repository, tmp_path: Path
-) -> None:
+def test_only_the_projects_folder_of_a_bigger_repository_counts(repository: Repository, tmp_path: Path) -> None:
     folder = "one" if sys.platform == "win32" else "o*"  # as a pattern it would match its neighbour
     repository.write(f"projects/{folder}/code.py", b"1\n")
     repository.write("projects/other/code.py", b"neighbour\n")
@@ -295,11 +297,11 @@ def test_only_the_projects_folder_of_a_bigger_repository_counts(
     repository.write("src/model.py", b"another project\n")
     repository.write("projects/other/code.py", b"neighbour's edit\n")
     repository.write("elsewhere.txt", b"x")
-    assert patch_of(ask, repository, f"projects/{folder}") == b""
+    assert patch_of(repository, f"projects/{folder}") == b""
 
     repository.write(f"projects/{folder}/code.py", b"2\n")
     repository.write(f"projects/{folder}/new.py", b"3\n")
-    patch = patch_of(ask, repository, f"projects/{folder}")
+    patch = patch_of(repository, f"projects/{folder}")
 
     found = replayed(repository, patch, tmp_path / "clone").files(ignored=True)
     assert found[f"projects/{folder}/code.py".encode()][1] == b"2\n"
@@ -307,9 +309,7 @@ def test_only_the_projects_folder_of_a_bigger_repository_counts(
     assert found[b"src/model.py"][1].startswith(b"line 0\n") and b"elsewhere.txt" not in found
 
 
-def test_bytes_stay_as_they_are_without_the_projects_attributes(
-    ask: Machinery, tmp_path: Path, hostile_env: dict[str, str]
-) -> None:
+def test_bytes_stay_as_they_are_without_the_projects_attributes(tmp_path: Path, hostile_env: dict[str, str]) -> None:
     """The user's autocrlf would turn these line ends, and the attributes that forbid it are gone."""
     repository = Repository.new(tmp_path / "repository", hostile_env)
     repository.git("config", "core.attributesFile", "no-such-file")
@@ -317,73 +317,65 @@ def test_bytes_stay_as_they_are_without_the_projects_attributes(
     repository.write("windows.txt", b"one\r\ntwo\r\n")
     repository.write("unix.txt", b"one\ntwo\n")
 
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
 
     assert b"+one\r\n+two\r\n" in patch and b"+one\n+two\n" in patch
 
 
-def test_files_left_out_by_a_sparse_checkout_are_not_recorded_as_deleted(
-    ask: Machinery, repository: Repository
-) -> None:
+def test_files_left_out_by_a_sparse_checkout_are_not_recorded_as_deleted(repository: Repository) -> None:
     repository.write("other/big.txt", b"x\n")
     repository.commit()
     repository.git("sparse-checkout", "set", "--cone", "--sparse-index", "src")
     assert not (repository.path / "other").exists()
-    assert patch_of(ask, repository) == b""
+    assert patch_of(repository) == b""
 
     repository.write("src/model.py", b"changed\n")
     repository.write("other/new.txt", b"outside of the cone\n")
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
 
     assert b"+changed" in patch and b"+outside" in patch and b"big.txt" not in patch
 
 
-def test_a_replaced_commit_object_does_not_hide_an_edit(ask: Machinery, repository: Repository, tmp_path: Path) -> None:
+def test_a_replaced_commit_object_does_not_hide_an_edit(repository: Repository, tmp_path: Path) -> None:
     first = repository.git("rev-parse", "HEAD")
     repository.write("src/model.py", b"second\n")
     second = repository.commit()
     repository.git("reset", "--quiet", "--soft", first)
     repository.git("replace", first, second)
 
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
     repository.git("replace", "--delete", first)
 
     assert replayed(repository, patch, tmp_path / "clone").files(ignored=True)[b"src/model.py"] == ("file", b"second\n")
 
 
 @pytest.mark.parametrize("attributes", [b"*.txt text eol=crlf\n", b"*.txt filter=upper\n", b"*.txt ident\n"])
-def test_file_that_git_stores_in_other_bytes_is_refused_by_name(
-    attributes: bytes, ask: Machinery, repository: Repository
-) -> None:
+def test_file_that_git_stores_in_other_bytes_is_refused_by_name(attributes: bytes, repository: Repository) -> None:
     repository.write(".gitattributes", attributes)
     repository.git("config", "filter.upper.clean", "tr a-z A-Z")
     repository.commit()
     repository.write("windows.txt", b"changed $Id: 0123$\r\n")
 
-    with pytest.raises(Refusal, match=r"windows\.txt") as refused:
-        patch_of(ask, repository)
-
-    assert refused.value.keys == ["uncommitted_changes"]
+    assert re.search(r"windows\.txt", str(refusal(repository)))
 
 
-def test_unfinished_merge_is_refused(ask: Machinery, repository: Repository) -> None:
+def test_unfinished_merge_is_refused(repository: Repository) -> None:
     for branch, content in (("theirs", b"theirs\n"), ("main", b"ours\n")):
         repository.git("checkout", "--quiet", "-B", branch, "HEAD" if branch == "theirs" else "main")
         repository.write("src/model.py", content)
         repository.commit()
     repository.git("merge", "theirs", check=False)
 
-    with pytest.raises(Refusal, match=r"merge is not finished in src/model\.py.*git merge --abort"):
-        patch_of(ask, repository)
+    assert re.search(r"merge is not finished in src/model\.py.*git merge --abort", str(refusal(repository)))
 
     repository.write("src/model.py", b"both\n")
     repository.git("add", "src/model.py")
-    assert b"+both" in patch_of(ask, repository)
+    assert b"+both" in patch_of(repository)
 
 
 @pytest.mark.parametrize("change", ["new", "empty", "moved on", "edited", "untracked file", "staged"])
 def test_change_in_another_repository_inside_is_refused(
-    change: str, ask: Machinery, repository: Repository, tmp_path: Path, clean_env: dict[str, str]
+    change: str, repository: Repository, tmp_path: Path, clean_env: dict[str, str]
 ) -> None:
     inner = Repository.new(tmp_path / "inner", clean_env)
     inner.write("lib.py", b"1\n")
@@ -400,40 +392,33 @@ def test_change_in_another_repository_inside_is_refused(
         repository.git("config", "--file", ".gitmodules", "submodule.vendor/lib.ignore", "all")
         if change != "staged":
             repository.commit()
-            assert patch_of(ask, repository) == b""
+            assert patch_of(repository) == b""
         nested.git("config", "user.name", "Ada")
         nested.git("config", "user.email", "ada@example.com")
         nested.write("new.py" if change == "untracked file" else "lib.py", b"2\n")
         if change == "moved on":
             nested.commit()
 
-    with pytest.raises(Refusal, match=r"vendor/lib.*commit inside it") as refused:
-        patch_of(ask, repository)
-
-    assert refused.value.keys == ["uncommitted_changes"]
+    assert re.search(r"vendor/lib.*commit inside it", str(refusal(repository)))
 
 
-def test_changes_over_the_limit_are_refused_before_they_are_read(ask: Machinery, repository: Repository) -> None:
-    """Zeros: their patch would be small, so only their size can have told."""
+def test_changes_over_the_limit_are_refused_before_they_are_read(repository: Repository) -> None:
+    """Zeros: their patch would be small, so only the size of the files can be the reason."""
     repository.write("huge.dat", bytes(48 * 2**20))
-    with pytest.raises(Refusal, match=r"at most 10 MiB.*largest: huge\.dat \(48\.0 MiB\).*\.gitignore") as refused:
-        patch_of(ask, repository)
-    assert refused.value.keys == ["uncommitted_changes"]
+    assert re.search(r"at most 10 MiB.*largest: huge\.dat \(48\.0 MiB\).*\.gitignore", str(refusal(repository)))
 
     repository.commit()
     (repository.path / "huge.dat").unlink()
-    with pytest.raises(Refusal, match=r"huge\.dat \(48\.0 MiB\)"):
-        patch_of(ask, repository)
+    assert re.search(r"huge\.dat \(48\.0 MiB\)", str(refusal(repository)))
 
 
-def test_patch_over_the_limit_is_refused_and_one_under_it_is_not(ask: Machinery, repository: Repository) -> None:
+def test_patch_over_the_limit_is_refused_and_one_under_it_is_not(repository: Repository) -> None:
     repository.write("noise.dat", random.Random(3).randbytes(7 * 2**20))
-    assert patch_of(ask, repository)
+    assert patch_of(repository)
 
     # 9 MiB that cannot be compressed are 11 MiB in a patch
     repository.write("noise.dat", random.Random(3).randbytes(9 * 2**20))
-    with pytest.raises(Refusal, match=r"at most 10 MiB.*noise\.dat"):
-        patch_of(ask, repository)
+    assert re.search(r"at most 10 MiB.*noise\.dat", str(refusal(repository)))
 
 
 SECRET_NAMES = [
@@ -452,21 +437,16 @@ HARMLESS_NAMES = [
 ]
 
 
-def test_every_file_named_like_a_secret_is_refused_and_no_other(ask: Machinery, repository: Repository) -> None:
-    verdicts = ask(
-        "[secret.is_secret_name(name.rpartition('/')[2]) for name in names]",
-        values={"names": [*SECRET_NAMES, *HARMLESS_NAMES]},
-    )
-    assert dict(zip([*SECRET_NAMES, *HARMLESS_NAMES], verdicts, strict=True)) == dict.fromkeys(
-        SECRET_NAMES, True
-    ) | dict.fromkeys(HARMLESS_NAMES, False)
+def test_every_file_named_like_a_secret_is_refused_and_no_other(repository: Repository) -> None:
+    names = [*SECRET_NAMES, *HARMLESS_NAMES]
+    assert [name for name in names if is_secret_name(name.rpartition("/")[2])] == SECRET_NAMES
 
     repository.write("deploy/.env", b"PASSPHRASE=correct horse battery\n")
     repository.write("notes.md", b"x")
-    with pytest.raises(Refusal, match=r"deploy/\.env") as refused:
-        patch_of(ask, repository)
-    assert "horse" not in str(refused.value) and "notes.md" not in str(refused.value)
-    assert ".gitignore" in str(refused.value)
+    message = str(refusal(repository))
+    assert re.search(r"deploy/\.env", message)
+    assert "horse" not in message and "notes.md" not in message
+    assert ".gitignore" in message
 
 
 # In two halves, so that no scanner takes this file for a leak.
@@ -487,25 +467,19 @@ SECRETS = {
 }
 
 
-def test_every_text_like_a_secret_is_refused_without_being_shown(ask: Machinery, repository: Repository) -> None:
+def test_every_text_like_a_secret_is_refused_without_being_shown(repository: Repository) -> None:
     for number, (kind, halves) in enumerate(SECRETS.items()):
         repository.write(f"{number}.py", f"# {kind}\nvalue = '{''.join(halves)}'\n".encode())
-    found = ask(
-        "[len(secret.secrets_in(path.read_bytes())) for path in (root / f'{number}.py' for number in numbers)]",
-        root=repository.path,
-        values={"numbers": list(range(len(SECRETS)))},
-    )
-    assert dict(zip(SECRETS, found, strict=True)) == dict.fromkeys(SECRETS, 1)
+        assert len(secrets_in((repository.path / f"{number}.py").read_bytes())) == 1, kind
 
-    with pytest.raises(Refusal, match=r"0\.py \(a private key\).*\.gitignore") as refused:
-        patch_of(ask, repository)
-    assert not any(second.strip() in str(refused.value) for _, second in SECRETS.values())
+    message = str(refusal(repository))
+    assert re.search(r"0\.py \(a private key\).*\.gitignore", message)
+    assert not any(second.strip() in message for _, second in SECRETS.values())
 
 
-def test_secret_in_utf_16_is_refused(ask: Machinery, repository: Repository) -> None:
+def test_secret_in_utf_16_is_refused(repository: Repository) -> None:
     repository.write("powershell.txt", "".join(SECRETS["GitHub"]).encode("utf-16"))
-    with pytest.raises(Refusal, match=r"powershell\.txt \(a GitHub token\)"):
-        patch_of(ask, repository)
+    assert re.search(r"powershell\.txt \(a GitHub token\)", str(refusal(repository)))
 
 
 HARMLESS = [
@@ -519,48 +493,46 @@ HARMLESS = [
 ]
 
 
-def test_harmless_texts_pass(ask: Machinery, repository: Repository) -> None:
+def test_harmless_texts_pass(repository: Repository) -> None:
     repository.write("docs.md", b"\n".join(HARMLESS))
-    assert patch_of(ask, repository)
+    assert patch_of(repository)
 
 
-def test_search_for_secrets_stays_linear_on_hostile_text(ask: Machinery) -> None:
-    """Backtracking on any of these would outlast the time limit of the call by far."""
-    texts = [
-        "'://' * 300_000",
-        "('://' + 'a' * 64 + ':') * 10_000",
-        "'a' * 2_000_000",
-        "('-----BEGIN ' + 'A ' * 20) * 20_000",
-    ]
-    found = ask(f"[len(secret.secrets_in(text.encode())) for text in [{', '.join(texts)}]]")
-    assert found == [0, 0, 0, 0]
+def test_search_for_secrets_stays_linear_on_hostile_text() -> None:
+    """Text of twice the length takes about twice the time; with backtracking it would take four times as long."""
+
+    def cpu_seconds(text: bytes) -> float:
+        start = time.process_time()
+        assert secrets_in(text) == {}
+        return time.process_time() - start
+
+    for unit in (b"://", b"://" + b"a" * 64 + b":", b"a", b"-----BEGIN " + b"A " * 20):
+        text = unit * (100_000 // len(unit))
+        once = min(cpu_seconds(text) for _ in range(3))
+        assert min(cpu_seconds(text * 2) for _ in range(3)) < 3 * once + 0.02, unit
 
 
-def test_committed_secret_passes_until_a_change_touches_it(ask: Machinery, repository: Repository) -> None:
+def test_committed_secret_passes_until_a_change_touches_it(repository: Repository) -> None:
     secret = "".join(SECRETS["GitHub"]).encode()
     repository.write("settings.py", b"token = '" + secret + b"'\nrate = 1\n")
     repository.write("server.pem", b"committed long ago\n")
     repository.commit()
     repository.write("settings.py", b"token = '" + secret + b"'\nrate = 2\n")
-    assert b"+rate = 2" in patch_of(ask, repository)
+    assert b"+rate = 2" in patch_of(repository)
 
     # taking it out writes it into the patch as well
     repository.write("settings.py", b"rate = 2\n")
-    with pytest.raises(Refusal, match=r"settings\.py \(a GitHub token\)"):
-        patch_of(ask, repository)
+    assert re.search(r"settings\.py \(a GitHub token\)", str(refusal(repository)))
 
 
-def test_every_reason_to_refuse_is_named_at_once(ask: Machinery, repository: Repository) -> None:
+def test_every_reason_to_refuse_is_named_at_once(repository: Repository) -> None:
     repository.write(".gitattributes", b"*.txt text eol=crlf\n")
     repository.commit()
     repository.write("windows.txt", b"changed\r\n")
     repository.write(".env", b"x")
     repository.write("a.py", "".join(SECRETS["AWS"]).encode())
 
-    with pytest.raises(Refusal) as refused:
-        patch_of(ask, repository)
-
-    assert refused.value.keys == ["uncommitted_changes"] * 3
+    assert len(refusal(repository).violations) == 3
 
 
 names = st.text(
@@ -586,7 +558,6 @@ def test_any_edit_replays_to_the_byte(
     before: dict[str, bytes],
     after: dict[str, bytes],
     kept: random.Random,
-    ask: Machinery,
     tmp_path_factory: pytest.TempPathFactory,
     project: Path,
     hostile_env: dict[str, str],
@@ -612,7 +583,7 @@ def test_any_edit_replays_to_the_byte(
             repository.write(name, b"once more\r\n" + after[name])
     expected = repository.files()
 
-    patch = patch_of(ask, repository)
+    patch = patch_of(repository)
 
     clone = replayed(repository, patch, folder / "clone") if patch else repository.clone(folder / "clone")
     assert clone.files(ignored=True) == expected
