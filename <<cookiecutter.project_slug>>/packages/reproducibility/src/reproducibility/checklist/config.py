@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..config.loader import config_digest, read_defaults
+from ..config.loader import read_defaults
+from ..config.values import config_digest
 from ..digest import canonical
 from ..display import listed, one_line
 from ..errors import Refused, Unknown, Violation, refuse
