@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import random
+import signal
 import socket
 import sys
 import traceback
@@ -94,14 +95,20 @@ def child_status(asked: dict, output: int, errors: int) -> int:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
         traceback.print_exc()
-        status = 130
+        end()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)  # as an interpreter ends then
     except BaseException:
         traceback.print_exc()
         status = 1
+    end()
+    return status & 0xFF
+
+
+def end() -> None:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    return status & 0xFF
 
 
 def run(argv: list[str]) -> None:
