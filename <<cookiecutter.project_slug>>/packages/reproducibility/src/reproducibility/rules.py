@@ -1,7 +1,6 @@
-"""The judgement of the gate: what may be recorded, what may finish, and what nobody can change afterwards. Pure."""
+"""The rules of the gate: which runs may be created and finished, and what nobody can change afterwards. Pure."""
 
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -23,31 +22,34 @@ from .tags import (
 
 R = TypeVar("R")
 
-HOLDING = ("identical", "within tolerance")
+HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction that matches
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
 _EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
-_WAY_OUT = "start it in the project with `nox -s train` or `with tracked_run(config):`, which see to all of this"
+_START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
 
 def frozen(policy: Policy) -> frozenset[str]:
-    """Return the tags that nobody can change or take away once a run has them, or add when it has ended.
+    """Return the tags that nobody can change or delete on a run that has them, nor add to a run that has ended.
 
-    Two are less than that: `REPRODUCES` can be taken away; `FAILURE_TAG` can be anything until the run has ended, and
-    be added to a run that did not finish.
+    There are two exceptions. `REPRODUCES` can be deleted. `FAILURE_TAG` can change until the run has ended, and can be
+    added to a run that ended without success.
     """
     own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG}
     return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own
 
 
 def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) -> Violation | None:
-    """Return why no run with *tags* may be created, if so. *user* is who logged in, if the server asks for that."""
-    asked_now = policy.model_copy(update={"required_params": ()})  # params come with a later request
+    """Return why a run with *tags* may not be created; None if it may.
+
+    *user* is the login of the request; None on a server without logins.
+    """
+    asked_now = policy.model_copy(update={"required_params": ()})  # params arrive in a later request
     if found := violations(tags, {}, asked_now):
-        return Violation(GATE, f"this run could not be made again ({summary(found)})", _WAY_OUT)
+        return Violation(GATE, f"this run could not be reproduced ({summary(found)})", _START_ANEW)
     author = tags.get("author", "")
     email = _EMAIL.fullmatch(author)
     if user is not None and user not in (author, email and email[1]):
-        problem = f"this run says that its author is {author[:80]!r}, but {user!r} is logged in"
+        problem = f"the author of this run is {author[:80]!r}, but {user!r} is logged in"
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
         return Violation(GATE, problem, fix)
     return None
@@ -56,30 +58,30 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
 def finish_refusal(
     tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes], policy: Policy
 ) -> Violation | None:
-    """Return why a run may not count as finished, if so: what it lacks, or where its evidence speaks against it."""
+    """Return why a run may not finish: what is missing, or which part of its evidence disagrees; None if it may."""
     if why := why_unsuccessful(tags):
         return Violation(GATE, f"this run cannot finish: {why}", "train anew, and leave its end to `tracked_run`")
     if found := violations(tags, params, policy):
         return Violation(
-            GATE, f"this run cannot finish, because it could not be made again ({summary(found)})", _WAY_OUT
+            GATE, f"this run cannot finish, because it could not be reproduced ({summary(found)})", _START_ANEW
         )
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
-        against = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
-        problem = f"this run cannot finish, because its evidence does not hold ({against})"
+        details = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
+        problem = f"this run cannot finish, because its evidence does not hold ({details})"
         fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
         return Violation(GATE, problem, f"{fix}the files in its folder reproducibility/ as they are")
     return None
 
 
 def why_unsuccessful(tags: Mapping[str, str]) -> str | None:
-    """Return why a run did not succeed, as a clause, if its own *tags* say so, whatever its status is."""
+    """Return, as a clause, why a run with *tags* has failed, whatever its status is; None if it has not."""
     if FAILURE_TAG in tags:
         return f"its tag `{FAILURE_TAG}` says {tags[FAILURE_TAG]!r}"
     return why_incomplete(tags)
 
 
 def change_refusal(what: str, run_id: str, status: str) -> Violation:
-    """Return why *what*, a clause such as ``it takes no more metrics``, for a run that has ended."""
+    """Return why a run that has ended cannot change. *what* is a clause, for example ``it takes no more metrics``."""
     problem = f"run {run_id} has ended {status} and its record is closed: {what}"
     return Violation(GATE, problem, "start a new run; notes and tags of your own can still be added to this one")
 
@@ -101,7 +103,7 @@ def outward(run: R, tags: Callable[[R], Mapping[str, str]], find: Callable[[str]
 
 
 class StoredRun(NamedTuple):
-    """What a tracking store tells of a run: its last metrics, not their history."""
+    """What a tracking store knows about a run. metrics: the last value of each, not the history."""
 
     run_id: str
     tags: Mapping[str, str]
@@ -109,51 +111,51 @@ class StoredRun(NamedTuple):
 
 
 def is_protected(alias: str, policy: Policy) -> bool:
-    """Whether *alias*, in whatever case, is one that only a reproduced run's model may have."""
+    """Whether the policy protects *alias*, in any case: then it may only point to the model of a reproduced run."""
     return alias.casefold() in {protected.casefold() for protected in policy.protected_aliases}
 
 
-def why_not_reproduced(run: StoredRun, second: StoredRun, policy: Policy) -> str | None:
-    """Return why *second* does not show, as far as a server can see, that *run* can be made again: as a clause.
+def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) -> str | None:
+    """Return, as a clause, why *reproduction* does not show that *run* is reproducible; None if it does.
 
-    A tag alone is not believed: both runs must have been made from the same, and end with the same metrics.
+    A tag with a verdict is not enough: both runs must have the same commit, data and lock, and their last metrics must
+    match. A server can check no more than that.
     """
     verdict = run.tags.get(REPRODUCED_VERDICT, "none")
     if verdict not in HOLDING:
         return f"the verdict on its run {run.run_id} is {verdict!r}"
-    if second.run_id == run.run_id or second.tags.get(REPRODUCES) != run.run_id:
-        return f"run {second.run_id} does not repeat its run {run.run_id}"
-    if differing := [tag for tag in MADE_FROM if run.tags.get(tag) != second.tags.get(tag)]:
-        return f"run {second.run_id} was made from another {', '.join(differing)}"
-    for name in filter(policy.tolerance.compares, sorted(run.metrics.keys() | second.metrics.keys())):
-        one, other = run.metrics.get(name), second.metrics.get(name)
+    if reproduction.run_id == run.run_id or reproduction.tags.get(REPRODUCES) != run.run_id:
+        return f"run {reproduction.run_id} does not reproduce its run {run.run_id}"
+    if differing := [tag for tag in MADE_FROM if run.tags.get(tag) != reproduction.tags.get(tag)]:
+        return f"run {reproduction.run_id} has another {', '.join(differing)}"
+    for name in filter(policy.tolerance.compares, sorted(run.metrics.keys() | reproduction.metrics.keys())):
+        one, other = run.metrics.get(name), reproduction.metrics.get(name)
         if one is None or other is None or not policy.tolerance.match(one, other):
-            return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {second.run_id}"
+            return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {reproduction.run_id}"
     return None
 
 
 def alias_refusal(what: str, why: str, run_id: str) -> Violation:
-    """Return why an alias may not point to a model: *what* and *why* as clauses; *run_id* names the run to promote."""
-    fix = f"`repro reproduce {run_id}`, then `repro promote {run_id}`, which says what else is missing"
+    """Return why an alias may not point to a model. *what* and *why* are clauses; *run_id* is the run to promote."""
+    fix = f"`repro reproduce {run_id}`, then `repro promote {run_id}`, which reports what else is missing"
     return Violation(GATE, f"{what}: {why}", fix)
 
 
 def summary(found: Iterable[Violation]) -> str:
-    """Name what is missing in one go, and each other problem by itself."""
+    """Return *found* in one clause: first the keys that are missing, then each other problem."""
     missing = [violation.key for violation in found if violation.problem.endswith(("is missing", "is empty"))]
     others = [f"{each.key}: {each.problem}" for each in found if each.key not in missing]
     return "; ".join([*([f"it has no {', '.join(missing)}"] if missing else []), *others])
 
 
-def new_token() -> tuple[str, str]:
-    """Return a word that nobody can guess, and its digest."""
-    word = secrets.token_hex(16)
-    return word, digest(word.encode())
-
-
 def why_incomplete(tags: Mapping[str, str]) -> str | None:
-    """Return why a run with *tags* is not complete, as a clause; a run without the digest ends whenever it likes."""
+    """Return, as a clause, why a run with *tags* is not complete; None if it is.
+
+    A one-time token proves that the process that began the run also ended it. The digest of the token is a tag from
+    the start, and the token itself becomes one just before the end. A run without the digest was not begun by
+    `tracked_run`, and anything may end it.
+    """
     expected = tags.get(TOKEN_DIGEST_TAG)
     if expected is None or digest(tags.get(TOKEN_TAG, "").encode()) == expected:
         return None
-    return "it was ended from outside or inside its block, before `tracked_run` was through"
+    return "it was ended, from outside or inside its block, before `tracked_run` ended it"

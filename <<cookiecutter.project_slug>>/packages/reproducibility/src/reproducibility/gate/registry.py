@@ -11,8 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_store
+from mlflow.utils import validation
 
-from ..errors import GATE, Violation
+from ..errors import GATE, Refused, Violation
 from ..policy import Policy
 from ..rules import StoredRun, alias_refusal, is_protected, why_not_reproduced
 from ..tags import REPRODUCED_BY
@@ -23,6 +24,23 @@ def open_registry(store_uri: str, policy: Policy) -> "GatedAliases":
     """Return the registry in a database as MLflow's own builders do, on a server and elsewhere."""
     kind = GatedWorkspaceRegistry if MLFLOW_ENABLE_WORKSPACES.get() else GatedRegistry
     return kind(policy, store_uri, os.environ.get("_MLFLOW_SERVER_READ_REPLICA_BACKEND_STORE"))
+
+
+def require_names(model: str, alias: str) -> None:
+    """Raise Refused, with the options of `repro promote`, for names that MLflow's registry does not accept."""
+    checks = (
+        ("--model", validation._validate_model_name, model),
+        ("--alias", validation._validate_model_alias_name, alias),
+        ("--alias", validation._validate_model_alias_name_reserved, alias),
+    )
+    found = {}
+    for option, check, name in checks:
+        try:
+            check(name)
+        except MlflowException as error:
+            found[option] = Violation(option, f"{name[:80]!r} is not a valid name ({error.message})", "choose another")
+    if found:
+        raise Refused(found.values())
 
 
 class GatedAliases:

@@ -1,6 +1,7 @@
 """A tracked run: it carries its provenance from its first request, and is FINISHED only if it does so at its end."""
 
 import json
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config.loader import Config
+from ..digest import digest
 from ..display import say
 from ..errors import Refused, RunIncomplete, Violation, gate_violation, refuse
 from ..evidence import EVIDENCE
@@ -17,7 +19,6 @@ from ..policy import violations
 from ..project import team_defaults, team_policy
 from ..provenance.data import current_data
 from ..provenance.gather import Provenance
-from ..rules import new_token
 from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
 from .context import nested_runs_inherit
 from .failure import Interruption, is_outage, reason
@@ -56,8 +57,9 @@ def tracked_run(
 
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
     parent = mlflow.active_run()
-    token, token_digest = new_token()
-    all_tags = {**(tags or {}), **provenance.tags, PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: token_digest}
+    token = secrets.token_hex(16)
+    own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
+    all_tags = {**(tags or {}), **provenance.tags, **own_tags}
     with Interruption() as interruption, nested_runs_inherit(provenance.tags):
         with reachable(client.tracking_uri):
             run = mlflow.start_run(
