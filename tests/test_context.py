@@ -77,7 +77,7 @@ def commits(workbench: Workbench) -> tuple[str, str]:
     store = store_at(workbench.path.parent / "ways.db")
     done = workbench.python(WAYS, str(workbench.path), cwd=elsewhere, env=store)
     assert done.returncode == 0, done.stderr
-    assert "cannot be made again" not in done.stderr
+    assert "cannot be reproduced" not in done.stderr
     return before, workbench.git("rev-parse", "HEAD")
 
 
@@ -136,10 +136,10 @@ def test_what_cannot_be_told_is_warned_of_and_no_run_begins(workbench: Workbench
     finally:
         move(workbench.path.parent / "data-away", data)
     assert done.returncode == 0, done.stderr
-    assert "this run cannot be made again. data_version: data/penguins.csv does not exist" in done.stderr
+    assert "this run cannot be reproduced. data_version: data/penguins.csv does not exist" in done.stderr
     assert "the experiment is running" not in done.stdout
     assert (
-        "MlflowException reproducibility gate: this run could not be made again (it has no data_version" in done.stdout
+        "MlflowException reproducibility gate: this run could not be reproduced (it has no data_version" in done.stdout
     )
     assert not workbench.runs(store)
 

@@ -255,7 +255,7 @@ def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer,
     assert ask(server, "users/create", {"username": ADA, "password": PASSWORD}, admin)[0] == 200
     assert ask(server, "runs/search", {"experiment_ids": ["0"]})[0] == 401
     assert ask(server, "runs/create", {"experiment_id": "0"}, (ADA, "wrong password"))[0] == 401
-    assert "this run could not be made again" in ask(server, "runs/create", {"experiment_id": "0"}, (ADA, PASSWORD))[1]
+    assert "this run could not be reproduced" in ask(server, "runs/create", {"experiment_id": "0"}, (ADA, PASSWORD))[1]
 
     def train(author: str) -> CompletedProcess[str]:
         login = {"MLFLOW_TRACKING_USERNAME": ADA, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
@@ -279,7 +279,7 @@ def test_with_workspaces_the_gate_is_there_too(
     env = environment | {"MLFLOW_ENABLE_WORKSPACES": "true"}
     with TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server:
         status, said = ask(server, "runs/create", {"experiment_id": "0"})
-        assert (status, "this run could not be made again" in said) == (400, True), said
+        assert (status, "this run could not be reproduced" in said) == (400, True), said
         done = workbench.python(START, env={"MLFLOW_TRACKING_URI": server.uri})
         assert done.returncode == 0, done.stderr
         experiment = json.loads(ask(server, "experiments/search", {"max_results": 9})[1])["experiments"][0][
