@@ -1,4 +1,4 @@
-"""Every task of the template by its name: nox -s demo, tests, lint, lock, picture, bench. `nox -l` lists them."""
+"""Every task of the template by its name: nox -s demo, tests, unit, lint, lock, picture, bench. `nox -l` lists them."""
 
 import json
 import shutil
@@ -47,9 +47,14 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Render the template, run the sample experiment of what comes out end to end, and attack both."""
     install(session)
-    # A file stays with one worker: its tests share what is slow, such as a server.
-    parallel = [] if session.posargs else ["-n", "2", "--dist", "loadfile"]
-    session.run("pytest", *parallel, *session.posargs)
+    session.run("pytest", *([] if session.posargs else ["-n", "2"]), *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no environment of a project, server, container or training: for the daily loop."""
+    install(session)
+    session.run("pytest", "-m", "unit", *session.posargs)
 
 
 @nox.session

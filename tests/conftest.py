@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import uv
 from filelock import FileLock
+from needs import skip_without
 from preloaded import Preloaded
 
 TEMPLATE = Path(__file__).resolve().parent.parent
@@ -22,8 +24,42 @@ OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "N
 OUTER += ("REPRODUCIBILITY_",)
 OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "AUTHOR", "EMAIL", "CI"}
 
+# The files that take longest, which start first: a long one that starts last keeps one worker busy alone.
+LONGEST = ("test_workflow", "test_server_deployment", "test_reproduce", "test_container", "test_checklist")
+    "test_workflow",
+    "test_server_deployment",
+    "test_reproduce",
+    "test_container",
+    "test_checklist",
+    "test_sample",
+)
+# What a test of the session `unit` does without: environments, servers, containers and trainings.
+COSTLY = {"python", "server_python", "bare_python", "engine_program"}
+
 Render = Callable[..., CompletedProcess[str]]
 RunIn = Callable[..., CompletedProcess[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "unit: needs no environment of a project, no server, container or training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the session `unit`, and let the longest files start first."""
+    for item in items:
+        if not COSTLY & set(item.fixturenames) and not item.get_closest_marker("whole"):
+            item.add_marker("unit")
+    first = {name: position for position, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: min((first[name] for name in LONGEST if item.path.stem.startswith(name)), default=99))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what this machine lacks, with the way to get each of it, and how many tests it kept from running."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped"))
+    if reasons:
+        terminalreporter.section("not run on this machine")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} test{'s' * (count != 1)}: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +200,7 @@ def engine_program() -> str:
     for program in filter(None, map(shutil.which, [wanted] if wanted else ["docker", "podman"])):
         if subprocess.run([program, "info"], capture_output=True, check=False).returncode == 0:
             return program
-    pytest.skip(f"no container engine: {wanted or 'neither docker nor podman'} answers")
+    skip_without("engine", f"CONTAINER_ENGINE is {wanted!r}" if wanted else "")
 
 
 def code_of(project: Path) -> str:
