@@ -26,13 +26,6 @@ OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECO
 
 # The files that take longest, which start first: a long one that starts last keeps one worker busy alone.
 LONGEST = ("test_workflow", "test_server_deployment", "test_reproduce", "test_container", "test_checklist")
-    "test_workflow",
-    "test_server_deployment",
-    "test_reproduce",
-    "test_container",
-    "test_checklist",
-    "test_sample",
-)
 # What a test of the session `unit` does without: environments, servers, containers and trainings.
 COSTLY = {"python", "server_python", "bare_python", "engine_program"}
 
