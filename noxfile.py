@@ -10,6 +10,7 @@ import nox
 
 HERE = Path(__file__).resolve().parent
 LOCK = "requirements.txt"
+PROJECT = HERE / "<<cookiecutter.project_slug>>"
 PYTHONS = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["python_version"]
 
 nox.needs_version = ">=2025.2.9"
@@ -59,10 +60,12 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the template's own code; changes nothing. A rendered project is checked by its own lint, in the tests."""
+    """Check the template's code and the machinery; changes nothing. The tests let a project's own lint check the rest."""
     install(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    # The machinery has a configuration of its own in packages/reproducibility/pyproject.toml.
+    for place in (".", PROJECT / "packages"):
+        session.run("ruff", "check", str(place))
+        session.run("ruff", "format", "--check", str(place))
 
 
 @nox.session
@@ -82,14 +85,14 @@ def lock(session: nox.Session) -> None:
         with session.chdir(project):
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
-            shutil.copyfile(made, HERE / "<<cookiecutter.project_slug>>" / made.name)
+            shutil.copyfile(made, PROJECT / made.name)
 
 
 @nox.session
 def picture(session: nox.Session) -> None:
     """Draw the checklist that the README of every project shows, of a new project's first run."""
     install(session)
-    drawn = HERE / "<<cookiecutter.project_slug>>" / "docs" / "checklist.svg"
+    drawn = PROJECT / "docs" / "checklist.svg"
     with tempfile.TemporaryDirectory() as folder:
         session.run("cookiecutter", "--no-input", "--output-dir", folder, str(HERE), f"python_version={PYTHONS[0]}")
         (project,) = Path(folder).iterdir()
