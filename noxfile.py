@@ -60,10 +60,9 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the template's code and the machinery; changes nothing. The tests let a project's own lint check the rest."""
+    """Check the template's code and the machinery; changes nothing. In the tests a project's own lint checks the rest."""
     install(session)
-    # The machinery has a configuration of its own in packages/reproducibility/pyproject.toml.
-    for place in (".", PROJECT / "packages"):
+    for place in (HERE, PROJECT / "packages" / "reproducibility"):
         session.run("ruff", "check", str(place))
         session.run("ruff", "format", "--check", str(place))
 
