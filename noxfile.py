@@ -60,7 +60,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the template's code and the machinery; changes nothing. In the tests a project's own lint checks the rest."""
+    """Check the template's code and the machinery; changes nothing. The tests run a project's own lint for the rest."""
     install(session)
     for place in (HERE, PROJECT / "packages" / "reproducibility"):
         session.run("ruff", "check", str(place))

@@ -1,9 +1,9 @@
 """A Python that has imported MLflow and scikit-learn already, and forks for each command that a test runs.
 
 Importing these takes two to four of the five seconds of CPU that a short command costs, and the tests run hundreds of
-commands. A forked child gets the arguments, the folder and the variables of a new process. Then the child loads MLflow's
-plugins from its own path, as an import of MLflow does. A command whose outcome depends on how an interpreter starts
-(hash seed, warnings) gets a new process: see `Preloaded.can_run`.
+commands. A forked child gets the arguments, the folder and the variables of a new process. Then the child loads the
+plugins of MLflow from its own path, as an import of MLflow does. A command whose outcome depends on how an interpreter
+starts (hash seed, warnings) gets a new process: see `Preloaded.can_run`.
 """
 
 import json
