@@ -1,12 +1,14 @@
 """The generated project as it lies there: its exact files, its own lint, its words."""
 
-import ast
 import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from reproducibility import Config, cli, experiment_command
 
+# All but packages/, which is the template's folder of that name to the byte.
 FILES = """
 .dockerignore
 .gitattributes
@@ -34,103 +36,6 @@ src/penguin_classifier/config.py
 src/penguin_classifier/data.py
 src/penguin_classifier/experiment.py
 src/penguin_classifier/model.py
-src/penguin_classifier/reproducibility/__init__.py
-src/penguin_classifier/reproducibility/admin_login.py
-src/penguin_classifier/reproducibility/admission.py
-src/penguin_classifier/reproducibility/artifact_guard.py
-src/penguin_classifier/reproducibility/audit.py
-src/penguin_classifier/reproducibility/audit_report.py
-src/penguin_classifier/reproducibility/backup.py
-src/penguin_classifier/reproducibility/blob.py
-src/penguin_classifier/reproducibility/build.py
-src/penguin_classifier/reproducibility/cause.py
-src/penguin_classifier/reproducibility/chart.py
-src/penguin_classifier/reproducibility/checkout.py
-src/penguin_classifier/reproducibility/checklist/__init__.py
-src/penguin_classifier/reproducibility/checklist/ancestry.py
-src/penguin_classifier/reproducibility/checklist/checklist.py
-src/penguin_classifier/reproducibility/checklist/commit_reviewed.py
-src/penguin_classifier/reproducibility/checklist/config_committed.py
-src/penguin_classifier/reproducibility/checklist/data_tracked.py
-src/penguin_classifier/reproducibility/checklist/item.py
-src/penguin_classifier/reproducibility/checklist/parameters_logged.py
-src/penguin_classifier/reproducibility/checklist/proof.py
-src/penguin_classifier/reproducibility/checklist/pull_request.py
-src/penguin_classifier/reproducibility/checklist/report.py
-src/penguin_classifier/reproducibility/checklist/requirements_updated.py
-src/penguin_classifier/reproducibility/checklist/review.py
-src/penguin_classifier/reproducibility/checklist/seed_works.py
-src/penguin_classifier/reproducibility/cli.py
-src/penguin_classifier/reproducibility/code_difference.py
-src/penguin_classifier/reproducibility/command.py
-src/penguin_classifier/reproducibility/comparison.py
-src/penguin_classifier/reproducibility/completion.py
-src/penguin_classifier/reproducibility/compose.py
-src/penguin_classifier/reproducibility/condition.py
-src/penguin_classifier/reproducibility/config_file.py
-src/penguin_classifier/reproducibility/container.py
-src/penguin_classifier/reproducibility/content.py
-src/penguin_classifier/reproducibility/context.py
-src/penguin_classifier/reproducibility/data_version.py
-src/penguin_classifier/reproducibility/deployment.py
-src/penguin_classifier/reproducibility/diff.py
-src/penguin_classifier/reproducibility/difference.py
-src/penguin_classifier/reproducibility/difference_page.css
-src/penguin_classifier/reproducibility/difference_page.py
-src/penguin_classifier/reproducibility/difference_table.py
-src/penguin_classifier/reproducibility/digest.py
-src/penguin_classifier/reproducibility/engine.py
-src/penguin_classifier/reproducibility/environment.py
-src/penguin_classifier/reproducibility/evidence.py
-src/penguin_classifier/reproducibility/explanation.py
-src/penguin_classifier/reproducibility/export.py
-src/penguin_classifier/reproducibility/failure.py
-src/penguin_classifier/reproducibility/file_archive.py
-src/penguin_classifier/reproducibility/gate.py
-src/penguin_classifier/reproducibility/gated_app.py
-src/penguin_classifier/reproducibility/gated_registry.py
-src/penguin_classifier/reproducibility/gated_store.py
-src/penguin_classifier/reproducibility/git.py
-src/penguin_classifier/reproducibility/git_command.py
-src/penguin_classifier/reproducibility/image.py
-src/penguin_classifier/reproducibility/imported_code.py
-src/penguin_classifier/reproducibility/interruption.py
-src/penguin_classifier/reproducibility/judgement.py
-src/penguin_classifier/reproducibility/kinship.py
-src/penguin_classifier/reproducibility/locked_environment.py
-src/penguin_classifier/reproducibility/metric_difference.py
-src/penguin_classifier/reproducibility/metric_history.py
-src/penguin_classifier/reproducibility/place.py
-src/penguin_classifier/reproducibility/plot.py
-src/penguin_classifier/reproducibility/policy.py
-src/penguin_classifier/reproducibility/process.py
-src/penguin_classifier/reproducibility/progress.py
-src/penguin_classifier/reproducibility/project.py
-src/penguin_classifier/reproducibility/promotion.py
-src/penguin_classifier/reproducibility/provenance.py
-src/penguin_classifier/reproducibility/recorded_run.py
-src/penguin_classifier/reproducibility/recovered_data.py
-src/penguin_classifier/reproducibility/relay.py
-src/penguin_classifier/reproducibility/reproduction.py
-src/penguin_classifier/reproducibility/second_run.py
-src/penguin_classifier/reproducibility/secret.py
-src/penguin_classifier/reproducibility/seeding.py
-src/penguin_classifier/reproducibility/server.py
-src/penguin_classifier/reproducibility/server_settings.py
-src/penguin_classifier/reproducibility/snapshot.py
-src/penguin_classifier/reproducibility/source.py
-src/penguin_classifier/reproducibility/stat_cache.py
-src/penguin_classifier/reproducibility/step_output.py
-src/penguin_classifier/reproducibility/store.py
-src/penguin_classifier/reproducibility/strict_yaml.py
-src/penguin_classifier/reproducibility/testimony.py
-src/penguin_classifier/reproducibility/tracking.py
-src/penguin_classifier/reproducibility/url.py
-src/penguin_classifier/reproducibility/validation.py
-src/penguin_classifier/reproducibility/verdict.py
-src/penguin_classifier/reproducibility/verdict_report.py
-src/penguin_classifier/reproducibility/violation.py
-src/penguin_classifier/reproducibility/yaml_value.py
 templates/experiment.py
 tests/conftest.py
 tests/test_config.py
@@ -140,15 +45,25 @@ tests/test_model.py
 """.split()
 
 
-def test_the_project_has_exactly_these_files(project: Path) -> None:
-    committed = subprocess.check_output(["git", "-C", project, "ls-files"], text=True)
-    assert committed.split() == sorted(FILES)
+def test_the_project_has_exactly_these_files(project: Path, template: Path) -> None:
+    committed = subprocess.check_output(["git", "-C", project, "ls-files"], text=True).split()
+    assert [name for name in committed if not name.startswith("packages/")] == sorted(FILES)
+    source = template / "<<cookiecutter.project_slug>>"
+    packages = [path for path in (source / "packages").rglob("*") if path.is_file()]
+    expected = {
+        path.relative_to(source).as_posix(): path
+        for path in packages
+        if not {"__pycache__", ".ruff_cache"} & {*path.parts}
+    }
+    assert [name for name in committed if name.startswith("packages/")] == sorted(expected)
+    for name, path in expected.items():
+        assert (project / name).read_bytes() == path.read_bytes(), name
 
 
-# The longest package name that an answer can give, and one for which an import line has another place.
-@pytest.mark.parametrize("project_name", ["Penguin Classifier", "a" * 40, "Zoo"])
+# The shortest and the longest package name, and one for which an import line has another place.
+@pytest.mark.parametrize("project_name", ["A", "a" * 40, "Zoo"])
 def test_its_own_lint_passes_whatever_its_name(project_name: str, render, run_in, tmp_path: Path) -> None:
-    rendered = render({"project_name": project_name}, tmp_path)
+    rendered = render({"project_name": project_name}, tmp_path, "--accept-hooks=no")
     assert rendered.returncode == 0, rendered.stderr
     (project,) = tmp_path.iterdir()
     for command in (["check", "."], ["format", "--check", "."]):
@@ -156,40 +71,25 @@ def test_its_own_lint_passes_whatever_its_name(project_name: str, render, run_in
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_package_name_appears_nowhere_in_the_package(template: Path) -> None:
-    source = template / "<<cookiecutter.project_slug>>" / "src" / "<<cookiecutter.package_name>>"
-    for path in source.rglob("*.py"):
-        text = path.read_text("utf-8")
-        assert "cookiecutter" not in text, path
+def test_what_is_copied_never_names_the_package_or_the_generator(template: Path) -> None:
+    project = template / "<<cookiecutter.project_slug>>"
+    sources = [
+        *(project / "src").rglob("*.py"),
+        *(p for p in (project / "packages").rglob("*.*") if p.suffix != ".pyc"),
+    ]
+    assert len(sources) > 50
+    for path in filter(Path.is_file, sources):
+        text = path.read_text("utf-8", errors="replace")
+        assert "cookiecutter" not in text.lower(), path
+        assert "penguin" not in text.lower() or "src" == path.relative_to(project).parts[0], path
         assert not re.search(r"^\s*(from|import) penguin", text, re.MULTILINE), path
 
 
-def names_in(statement: ast.ImportFrom) -> list[str]:
-    return [alias.name for alias in statement.names]
-
-
-def test_imports_in_the_machinery_go_one_way(project: Path) -> None:
-    machinery = project / "src" / "penguin_classifier" / "reproducibility"
-    imports: dict[str, set[str]] = {}
-    for path in machinery.rglob("*.py"):
-        own = path.relative_to(machinery).with_suffix("")
-        statements = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
-        imports[own.as_posix()] = {
-            "/".join((*own.parts[: -node.level], *name.split(".")))
-            for node in statements
-            if 0 < node.level <= len(own.parts) and own.name != "__init__"
-            for name in ([node.module] if node.module else names_in(node))
-        }
-    # Take away, again and again, what imports nothing that is left; what remains imports itself in a circle.
-    while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
-        imports = {name: needed for name, needed in imports.items() if name not in free}
-    assert not imports
-
-
 def test_your_rooms_use_the_machinery_through_its_front_door_only(project: Path) -> None:
-    for room in (project / "src" / "penguin_classifier").glob("*.py"):
-        text = room.read_text("utf-8")
-        assert not re.search(r"reproducibility\.\w+ import", text), room
+    users = [*project.glob("src/*/*.py"), *project.glob("scripts/*.py"), *project.glob("templates/*.py")]
+    assert any("from reproducibility import" in path.read_text("utf-8") for path in users)
+    for path in users:
+        assert not re.search(r"reproducibility\.\w+ import|import reproducibility\.", path.read_text("utf-8")), path
 
 
 def test_every_pin_in_the_locks_has_hashes_and_no_lock_names_where_it_came_from(project: Path) -> None:
@@ -201,13 +101,15 @@ def test_every_pin_in_the_locks_has_hashes_and_no_lock_names_where_it_came_from(
 
 
 def test_the_locks_agree_with_each_other(project: Path) -> None:
-    pins = {
-        lock.name: set(re.findall(r"^\S+==.*?(?= \\$)", lock.read_text(), re.M)) for lock in project.glob("req*.txt")
-    }
-    assert pins["requirements.txt"] < pins["requirements-dev.txt"]
+    def pins(lock: str) -> dict[str, str]:
+        return dict(re.findall(r"^(\S+?)==(.*?) \\$", (project / lock).read_text("utf-8"), re.MULTILINE))
+
+    training, development, server = map(pins, ("requirements.txt", "requirements-dev.txt", "requirements-server.txt"))
+    assert training.items() < development.items()
+    assert training["mlflow-skinny"] == server["mlflow-skinny"] == server["mlflow"]
     # What talks to S3 wants an older python-dateutil, which in turn needs no time zones beside the system's.
-    others = {re.split("[= ]", pin)[0] for pin in pins["requirements.txt"] - pins["requirements-server.txt"]}
-    assert others == {"python-dateutil", "tzdata"}
+    both = training.keys() & server.keys()
+    assert {name for name in both if training[name] != server[name]} <= {"python-dateutil", "tzdata"}
 
 
 def test_every_task_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:
@@ -224,10 +126,41 @@ def test_every_task_that_a_document_names_exists(project: Path, template: Path, 
         assert named <= of_project | of_template, document
 
 
+def documents(project: Path, template: Path) -> list[Path]:
+    """What a user reads: the Markdown and the configs of a project, and the README of the template."""
+    return [*project.rglob("*.md"), *project.rglob("*.yaml"), *project.rglob("*.yml"), template / "README.md"]
+
+
 def test_every_repro_command_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:
-    commands = set(re.findall(r"^    (\w+)  ", run_in(project, "repro", "--help", check=True).stdout, re.MULTILINE))
-    for document in [*project.rglob("*.md"), *project.rglob("*.yaml"), template / "README.md"]:
-        assert set(re.findall(r"`repro (\w+)", document.read_text("utf-8"))) <= commands, document
+    def listed(*group: str) -> set[str]:
+        text = run_in(project, "repro", *group, "--help", check=True).stdout.partition("Commands:\n")[2]
+        return set(re.findall(r"^  (\w+)  ", text, re.MULTILINE))
+
+    commands, of_server = listed(), listed("server")
+    assert {"train", "validate", "server"} <= commands and {"backup", "run"} <= of_server
+    for document in documents(project, template):
+        text = document.read_text("utf-8")
+        assert set(re.findall(r"`repro (\w+)", text)) <= commands, document
+        assert set(re.findall(r"`repro server (\w+)", text)) <= of_server, document
+
+
+def test_every_option_that_a_document_names_exists(project: Path, template: Path) -> None:
+    def options(command: click.Command) -> set[str]:
+        return {option for parameter in command.params for option in parameter.opts}
+
+    of = {name: options(command) for name, command in cli.repro.commands.items()}
+    for command in cli.repro.commands["server"].commands.values():
+        of["server"] |= options(command)
+    of["train"] = options(experiment_command(Config, lambda config: ""))
+    every = set().union(*of.values())
+    for document in documents(project, template):
+        for span in re.findall(r"`([^`\n]+)`", document.read_text("utf-8")):
+            named = set(re.findall(r"(?<!\S)(--[a-z][a-z-]+)", span))
+            task = re.match(r"(?:repro|nox -s) (\w+)", span)
+            if task and task[1] in of:
+                assert named <= of[task[1]], f"{document}: {span}"
+            elif re.fullmatch(r"--[a-z-]+( [A-Z_]+)?", span):
+                assert named <= every, f"{document}: {span}"
 
 
 def tree(document: Path, heading: str) -> list[str]:
@@ -253,6 +186,27 @@ def test_every_path_in_the_trees_of_the_template_exists(
     assert len(paths) > 5
     for path in paths:
         assert (root / path.replace("<package>", "penguin_classifier")).exists(), path
+
+
+def test_every_room_of_the_machinery_is_in_its_drawings(template: Path) -> None:
+    machinery = template / "<<cookiecutter.project_slug>>" / "packages" / "reproducibility"
+    rooms = [
+        path for path in (machinery / "src" / "reproducibility").iterdir() if path.suffix == ".py" or path.is_dir()
+    ]
+    names = {path.stem for path in rooms} - {"__init__", "__pycache__"}
+    for document in (machinery / "README.md", template / "CONTRIBUTING.md"):
+        drawing = document.read_text("utf-8").partition("## The rooms")[2].split("```")[1]
+        drawn = {word for line in drawing.splitlines() for word in line.partition("   ")[0].split()}
+        assert drawn == names, document
+
+
+def test_every_file_that_contributing_names_exists(template: Path) -> None:
+    project = template / "<<cookiecutter.project_slug>>"
+    places = [template, project, project / "packages" / "reproducibility" / "src" / "reproducibility"]
+    named = re.findall(r"`([\w./-]+(?:/|\.\w+))`", (template / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(named) > 10
+    for name in named:
+        assert any((place / name).exists() for place in places), name
 
 
 def test_every_path_in_the_tree_of_the_project_exists(project: Path) -> None:
