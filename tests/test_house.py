@@ -237,14 +237,6 @@ def test_the_users_code_imports_the_machinery_through_its_front_door() -> None:
     assert used <= front.keys()
 
 
-def test_nothing_in_packages_depends_on_an_answer() -> None:
-    texts = {path: path.read_text("utf-8") for path in PACKAGES.rglob("*") if path.suffix in (".py", ".toml", ".md")}
-    assert len(texts) > 50
-    for path, text in texts.items():
-        assert "cookiecutter" not in text, path
-        assert "penguin" not in text, path
-
-
 def test_help_waits_for_no_library_that_it_does_not_need() -> None:
     env = os.environ | {"PYTHONPATH": str(SOURCE)}
     done = subprocess.run(

@@ -1,13 +1,15 @@
-"""Reproducibility for every run: `tracked_run` is the easy right way; code with a run of its own has the two others.
+"""Reproducible runs. `tracked_run` is the easy way; code that starts its own runs calls the two other functions:
+`log_reproducibility_info` and `validate_required_tags`.
 
-What is named here is all that the rest of the project imports. Each name is loaded when it is first used, so that
-`repro --help` does not wait for libraries it has no need of.
+The rest of the project imports the names below and nothing else. A name is loaded when it is first used, so that
+`repro --help` does not wait for libraries that it does not need.
 """
 
 import os
+import sys
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take it for true; importing `typing` takes as long as the rest of `repro --help`
+TYPE_CHECKING = False  # True for type checkers; importing `typing` takes as long as the rest of `repro --help`
 if TYPE_CHECKING:
     from .command import experiment_command as experiment_command
     from .config.loader import Config as Config
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
     from .tracking.run import validate_required_tags as validate_required_tags
     from .tracking.store import tracking_uri as tracking_uri
 
-# MLflow reads these when it is imported or asks a server something. What is set in the environment already wins.
+# MLflow reads these when it is imported or sends a request. A variable that is set already wins.
 _MLFLOW = {
-    # It reports its use to its makers; a training run talks to the team's server only.
+    # MLflow reports its use to its makers; a training run sends requests to the team's server only.
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # It prints the run's address, at the price of a request; the command says where the run is.
+    # MLflow prints the run's URL, which takes a request; our commands print it.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # It waits four minutes for a server that is away; training must not hang that long.
+    # MLflow waits four minutes for an unreachable server; training must not hang that long.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # which may be an hour
 }
 for _name, _value in _MLFLOW.items():
     os.environ.setdefault(_name, _value)
@@ -58,4 +60,20 @@ __all__ = list(_MODULE_OF)
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    from .errors import ProjectNotFound
+
+    try:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    except ProjectNotFound:
+        sys.excepthook = _end_with_message
+        raise
+
+
+def _end_with_message(kind: type[BaseException], error: BaseException, traceback: object) -> None:
+    """End a script that found no project with one message and status 2; any other error has its traceback."""
+    from .errors import ProjectNotFound
+
+    if not isinstance(error, ProjectNotFound):
+        return sys.__excepthook__(kind, error, traceback)
+    error.show()
+    raise SystemExit(error.exit_code)

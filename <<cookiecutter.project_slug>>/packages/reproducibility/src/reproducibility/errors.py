@@ -72,6 +72,13 @@ class Unknown(Refused):
     """A question cannot be answered on this machine. The violations say what would help."""
 
 
+class ProjectNotFound(Refused, ImportError):
+    """No project belongs to this environment. What needs one cannot be imported.
+
+    Also an ImportError, for MLflow accepts that a plugin cannot be imported, and warns: `import mlflow` must work here.
+    """
+
+
 class StoreUnavailable(click.ClickException):
     """The tracking store is unreachable or cannot be used. A command ends with status 2: the run cannot be judged."""
 

@@ -1,7 +1,8 @@
-"""The project that this machinery serves: where it lies, and what its team has laid down for every run."""
+"""The project that the machinery serves: its root, the policy and defaults of its team, and its packages."""
 
 import json
 import os
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.request import url2pathname
 from packaging.utils import canonicalize_name
 
 from .config.loader import load_section, read_defaults
-from .errors import refuse
+from .errors import ProjectNotFound, refuse
 from .lockfile import LOCK, pins
 from .policy import Policy
 
@@ -21,19 +22,22 @@ _BASE = Path("configs", "base.yaml")  # every project has one: it holds the team
 
 
 def find_root() -> Path:
-    """Return the root of the project that is served: the folder with configs/base.yaml.
+    """Return the root of the project that is served: a folder with configs/base.yaml. The first of these counts:
 
-    In this order: the folder that REPRODUCIBILITY_PROJECT names; the nearest folder above these modules, which lie in
-    packages/ or in an environment inside the project; the one folder from which a package of this environment was
-    installed in place (`pip install --editable`). The working directory and argv[0] are not asked: they say where
-    somebody stood, not which code runs.
+    1. the folder that the variable REPRODUCIBILITY_PROJECT names;
+    2. the nearest folder above this module, which lies in packages/ or in an environment inside the project;
+    3. the folder from which a package of this environment is used in place (`pip install --editable`), or the nearest
+       one above that folder.
 
-    Raises Refused when none of them has a configs/base.yaml, and when two packages were installed in place from two.
+    The working directory and argv[0] do not count: they depend on where a user stands, not on which code runs.
+
+    Raises ProjectNotFound if there is none, and if packages are used in place from two projects.
     """
     if named := os.environ.get(ROOT_VARIABLE):
         root = Path(named).resolve()
         if not (root / _BASE).is_file():
-            refuse(ROOT_VARIABLE, f"{root} has no {_BASE.as_posix()}", "name the folder of the project, or unset it")
+            problem = f"{root} has no {_BASE.as_posix()}"
+            refuse(ROOT_VARIABLE, problem, "name the folder of the project, or unset it", ProjectNotFound)
         return root
     if (above := _nearest(Path(__file__).resolve().parent)) is not None:
         return above
@@ -44,8 +48,8 @@ def find_root() -> Path:
     fix = f"install the project in place (pip install --editable .), or set {ROOT_VARIABLE} to its folder"
     if installed:
         found = " and ".join(map(str, installed))
-        refuse("project", f"packages of two projects are installed in this environment: {found}", fix)
-    refuse("project", f"no folder with {_BASE.as_posix()} belongs to this environment ({Path(__file__).parent})", fix)
+        refuse("project", f"this environment has packages of several projects: {found}", fix, ProjectNotFound)
+    refuse("project", f"this environment ({sys.prefix}) has no folder with {_BASE.as_posix()}", fix, ProjectNotFound)
 
 
 def _nearest(folder: Path) -> Path | None:
@@ -65,7 +69,7 @@ def installed_in_place(package: metadata.Distribution) -> Path | None:
 
 PROJECT_ROOT = find_root()
 BASE_CONFIG = PROJECT_ROOT / _BASE
-# What can be computed again and is only kept because it takes time; git ignores it.
+# Results that can be computed again, kept to save time. Git ignores them.
 CACHE = PROJECT_ROOT / ".cache"
 
 
@@ -80,18 +84,17 @@ def team_defaults() -> dict[str, Any]:
 
 
 def locked_requirements() -> list[str]:
-    """Return what the lock pins for this interpreter, as ``name==version``: the requirements of a model trained here.
+    """Return the pins of the lock for this interpreter, as ``name==version``: the requirements of a model trained here.
 
-    Without hashes: MLflow adds a line without one where it overlooks itself, and pip wants hashes on all or none.
+    Without hashes: MLflow adds lines of its own without a hash, and pip accepts hashes on all lines or on none.
     """
     return [f"{name}=={version}" for name, version in pins(LOCK, (PROJECT_ROOT / LOCK).read_bytes()).items()]
 
 
 def own_packages(root: Path) -> dict[str, Path]:
-    """Return {canonical name: folder} of the packages that the project at *root* is installed as.
+    """Return {canonical name: folder} of the project at *root* and of the packages in its folder packages/.
 
-    These are the project itself and what lies in packages/, this machinery among them. Raises Refused when a
-    pyproject.toml does not name its package.
+    Raises Refused when a pyproject.toml does not name its package.
     """
     folders = (root, *(file.parent for file in sorted(root.glob("packages/*/pyproject.toml"))))
     return {_name_in(folder / "pyproject.toml"): folder for folder in folders}
