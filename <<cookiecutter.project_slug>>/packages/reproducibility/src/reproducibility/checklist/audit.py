@@ -9,7 +9,7 @@ from ..display import counted, emit
 from ..errors import Refused, Unreadable, Violation, refuse
 from ..policy import Policy
 from ..project import team_policy
-from ..reproduce.promote import doubts
+from ..reproduce.promote import promotion_problems
 from ..rules import CLOSED, is_protected
 from ..secrets import without_credentials
 from ..tags import FAILURE_TAG, PROCESS_TAG
@@ -58,8 +58,8 @@ class AuditedAlias:
 class Audit:
     """The runs of a store, newest first, and the protected aliases of its models.
 
-    The audit holds if every finished run complies, no run died and every alias can be relied on. exit_status: 0 if it
-    holds, 1 if it does not, 2 if nothing fails and the class of a run is unknown.
+    The audit passes if every finished run complies, no run died and every alias can be relied on. exit_status: 0 if
+    the audit passes, 1 if it fails, 2 if nothing fails and the class of a run is unknown.
     """
 
     place: str
@@ -117,7 +117,7 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
                 places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
             if client.get_model_version_download_uri(model, number) not in places:
                 return [Violation(key, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
-        return doubts(client, run)[0]
+        return promotion_problems(client, run)[0]
     except Unreadable as unreadable:
         return [*unreadable.violations]
 

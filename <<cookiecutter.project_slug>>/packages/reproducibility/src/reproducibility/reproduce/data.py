@@ -1,4 +1,4 @@
-"""Recovered data: the very files that a recorded run read, found and put where its code looks for them."""
+"""Recovered data: the files that a recorded run read, found by content and put where the run's code looks for them."""
 
 import os
 import posixpath
@@ -6,12 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from blake3 import blake3
 
 from ..display import one_line, say
-from ..errors import Refused, Violation
+from ..errors import Refused, refuse
 from ..git.command import blob_sizes, blobs, git
 from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences
 from ..tracking.recorded import RecordedRun
@@ -23,13 +23,13 @@ def levels_above(path: str) -> int:
 
 
 def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None) -> dict[str, Any]:
-    """See that the data of *recorded* lies where a run of its code in *project* reads it; return the config to run.
+    """Put the data of *recorded* where its code, checked out in *project*, reads it; return the config to run.
 
-    The data is looked for at its path in *project*, in *given*, at its path in the project *root* of today, file by
-    file there and in git's history, and with `dvc pull` where a pointer is committed. Nothing is written outside
-    *project*. The config differs from the recorded one only in an absolute ``data.path`` that *given* stands in for.
+    In this order the data is taken from: its path in *project*; the path *given*; its path in *root*, the project of
+    today; single files from there and from git's history; DVC, where the commit has a pointer. Nothing is written
+    outside *project*. The config is the recorded one, except that an absolute ``data.path`` may become *given*.
 
-    Raises Refused, naming the files that differ, when that version of the data is nowhere.
+    Raises Refused, naming the files that differ, when this version of the data is in none of these places.
     """
     values = recorded.values
     path = str(values["data"]["path"])
@@ -39,19 +39,19 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
     if _version(place, data_cache(project, path)) == wanted:
         return values
     for source in filter(None, (given, today)):
-        # Its cache comes along: what has been read here is not read again there.
+        # With the stat cache of the project of today: a file that was hashed there is not hashed again.
         if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
             if os.path.isabs(path):
                 return values | {"data": values["data"] | {"path": str(source.resolve())}}
             _link(source, place, project)
-            _lend_cache(root, project, path)
+            _copy_stat_cache(root, project, path)
             return values
     if not os.path.isabs(path):
         if _assemble(recorded, given or today, place, root, path) and _version(place) == wanted:
             return values
         if _pull(place, project, root) and _version(place) == wanted:
             return values
-    raise Refused([_missing(recorded, given or today, place)])
+    _refuse_missing(recorded, given or today, place)
 
 
 def _version(place: Path, cache: Path | None = None) -> str | None:
@@ -60,7 +60,7 @@ def _version(place: Path, cache: Path | None = None) -> str | None:
 
 
 def _read(place: Path, cache: Path | None = None) -> DataVersion | None:
-    """Return what the data at *place* is; None where there is none, or none that a run could have read."""
+    """Return the data version at *place*; None if no data is there, or data that a run would refuse."""
     try:
         return data_version(place, cache)
     except Refused:
@@ -68,22 +68,22 @@ def _read(place: Path, cache: Path | None = None) -> DataVersion | None:
 
 
 def _link(source: Path, place: Path, project: Path) -> None:
-    """Make *source* appear at *place*: as a link, so that it costs nothing, and where that would not do as a copy."""
+    """Make *source* appear at *place*: as a link, which costs nothing; as a copy where a link will not do."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(place):
         try:
             place.symlink_to(source.resolve(), target_is_directory=source.is_dir())
-        except OSError:  # Windows lets not everybody make one
+        except OSError:  # Windows does not let every user make a link
             pass
         else:
-            # A pattern such as `data/` ignores a folder, but no link, and the run would count as one with changes.
-            if not place.parent.resolve().is_relative_to(project) or not _is_seen(project, place):
+            # A pattern such as `data/` ignores a folder but no link, and the run would count as one with changes.
+            if not place.parent.resolve().is_relative_to(project) or not _is_untracked(project, place):
                 return
             place.unlink()
     _copy(source, place)
 
 
-def _is_seen(project: Path, place: Path) -> bool:
+def _is_untracked(project: Path, place: Path) -> bool:
     return bool(git(project, "status", "--porcelain", "--untracked-files=all", "--", str(place)))
 
 
@@ -96,19 +96,19 @@ def _copy(source: Path, place: Path) -> None:
         shutil.copyfile(source, place)
 
 
-def _lend_cache(root: Path, project: Path, path: str) -> None:
-    """Give the run what is known about files that it sees through a link; it checks that itself."""
-    known, there = data_cache(root, path), data_cache(project, path)
+def _copy_stat_cache(root: Path, project: Path, path: str) -> None:
+    """Give the run the digests of files that it sees through a link. The run checks that they are still valid."""
+    known, copy = data_cache(root, path), data_cache(project, path)
     if known.exists():
-        there.parent.mkdir(exist_ok=True)
-        shutil.copyfile(known, there)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(known, copy)
 
 
 def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
-    """Put the files together from what is left of them at *source* and from git's history; tell if all were found."""
+    """Put the run's files together from those left at *source* and from git's history; tell if all were found."""
     needed = [DataFile(**file) for file in recorded.manifest["data_files"]]
-    there = _read(source)
-    kept = {file.digest: file.path for file in there.files} if there else {}
+    left = _read(source)
+    kept = {file.digest: file.path for file in left.files} if left else {}
     lost = [file for file in needed if file.digest not in kept]
     found = _in_history(root, path, lost) if lost else {}
     if any(file.digest not in found for file in lost):
@@ -128,14 +128,14 @@ def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path
 
 
 def _in_history(root: Path, path: str, lost: Sequence[DataFile]) -> dict[str, bytes]:
-    """Return {digest: content} of the files in *lost* that some commit or stash has, or had, under *path*."""
+    """Return {digest: content} of those *lost* files that a commit or a stash has, or once had, under *path*."""
     try:
         log = git(root, "log", "--all", "--reflog", "--format=", "--raw", "--no-abbrev", "-m", "-z", "--", path)
     except Refused:  # the path leads out of the repository
         return {}
     lines = (line[1:].decode().split() for line in log.split(b"\0") if line.startswith(b":"))
     entries = {entry for old, new, before, after, _ in lines for entry in ((old, before), (new, after))}
-    names = sorted(name for mode, name in entries if mode.startswith("100"))  # no links, submodules or absences
+    names = sorted(name for mode, name in entries if mode.startswith("100"))  # no links, submodules or absent files
     sizes = {file.size for file in lost}
     fitting = [name for name, size in zip(names, blob_sizes(root, names, {}), strict=True) if size in sizes]
     contents = blobs(root, fitting, {}).values()
@@ -144,7 +144,7 @@ def _in_history(root: Path, path: str, lost: Sequence[DataFile]) -> dict[str, by
 
 
 def _pull(place: Path, project: Path, root: Path) -> bool:
-    """Let DVC fetch what the pointers of the commit name, into the cache that the user has; tell whether it did."""
+    """Let DVC fetch what the pointers of the commit name, into the user's own cache; return whether DVC did."""
     pointers, dvc = _pointers(place), shutil.which("dvc")
     if not pointers or dvc is None:
         return False
@@ -167,21 +167,21 @@ def _pull(place: Path, project: Path, root: Path) -> bool:
 
 
 def _pointers(place: Path) -> list[Path]:
-    """Return the files in which DVC says what belongs at *place*."""
+    """Return DVC's pointer files for what belongs at *place*."""
     candidates = [place.with_name(f"{place.name}.dvc"), *(place.rglob("*.dvc") if place.is_dir() else [])]
     return [pointer for pointer in candidates if pointer.is_file()]
 
 
-def _missing(recorded: RecordedRun, source: Path, place: Path) -> Violation:
+def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoReturn:
     path, wanted = recorded.values["data"]["path"], recorded.manifest["tags"]["data_version"]
     needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
     found = _read(source)
     if found is None:
-        there = f"nothing that can be read is at {one_line(str(source), 200)}"
+        instead = f"nothing that can be read is at {one_line(str(source), 200)}"
     else:
-        there = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
-    problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {there}"
+        instead = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
+    problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {instead}"
     fix = "bring that version back, or name the place where it is with --data PATH"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
-    return Violation("data_version", problem, fix)
+    refuse("data_version", problem, fix)

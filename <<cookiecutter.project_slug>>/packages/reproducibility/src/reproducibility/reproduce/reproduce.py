@@ -1,23 +1,27 @@
-"""A reproduction: a recorded run is made again from its id and compared with itself. The whole story, top to bottom."""
+"""A reproduction: a recorded run is made once more from its id, and the two runs are compared.
+
+The order of steps: find the run and check its record, check out its code, recover its data, install its packages, run
+its entry point, compare, and write the verdict as tags of both runs.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..comparison.inputs import INTERPRETER, conditions
+from ..comparison.inputs import compare_inputs
 from ..comparison.outputs import Finding, Outcome, compare_runs, first_difference, worst
 from ..comparison.verdict import Verdict
-from ..config.loader import config_digest
+from ..config.values import config_digest
 from ..config.yaml import to_yaml
 from ..display import say
-from ..errors import Refused, Violation
+from ..errors import Refused, Violation, refuse
 from ..evidence import CONFIG, PATCH, ManifestError, agreement
 from ..lockfile import LOCK
 from ..policy import Tolerance
-from ..project import CACHE, PROJECT_ROOT, team_policy
+from ..project import PROJECT_ROOT, team_policy
 from ..rules import why_unsuccessful
 from ..secrets import recordable
 from ..tags import (
@@ -34,147 +38,153 @@ from ..tracking.recorded import RecordedRun, find_run, origin_differences, outer
 from ..tracking.store import connect, reachable, run_page
 from .checkout import checkout
 from .data import levels_above, recover
-from .environment import interpreter, locked_environment
+from .environment import environment_cache, interpreter, locked_environment
 from .process import Process, contract, local_process, run_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# How a process is started that runs a recorded run again: see `container.run.reproduction_process`.
+# How another place than this machine starts the process: recorded run, root of the project in the checkout, file of the
+# config, values of the config, variables of the contract -> process. See `container.run.reproduction_process`.
 Launch = Callable[[RecordedRun, Path, Path, Mapping[str, Any], Mapping[str, str]], Process]
 
 
 def reproduce(
     reference: str, *, force: bool = False, data: Path | None = None, launch: Launch | None = None
 ) -> Verdict:
-    """Make the run that *reference* means again, compare both, and write the verdict on both.
+    """Reproduce the run that *reference* means, compare the two runs, and write the verdict on both.
 
-    A run inside another one is made again with the whole of it, and judged by its own counterpart. data: where the
-    run's data is now, if not where its config says. force: go on with a run that was altered or did not finish, or on
-    another Python; the verdict names what was overridden. launch: how the process is started, if not in an environment
-    that is made from the run's lock. The work tree, the index and the branches of the user's
-    repository stay as they are. Whatever ends it early leaves no worktree, no half environment and no run RUNNING.
+    A run inside another one is reproduced together with the outermost run, and compared with its own counterpart.
 
-    Raises Refused when the run cannot be made again, with what is in the way, and StoreUnavailable.
+    data: where the run's data is now, if not where its config says.
+    force: go on with a run that was altered or did not finish, or with another Python; the verdict lists this.
+    launch: how the process is started; by default on this machine, with the packages of the run's lock.
+
+    The work tree, the index and the branches of the user's repository stay as they are. Whatever ends the call early
+    leaves no worktree, no incomplete environment and no run RUNNING. Raises Refused with every reason why the run
+    cannot be reproduced, and StoreUnavailable.
     """
     try:
-        return _reproduced(reference, force, data, launch)
+        return _reproduce(reference, force, data, launch)
     except OSError as error:
-        problem = f"{error.filename or 'a file'} cannot be written or read here ({error.strerror or error})"
-        raise Refused([Violation("this machine", problem, "make room or give permission there, then again")]) from error
+        problem = f"{error.filename or 'a file'} cannot be written or read ({error.strerror or error})"
+        refuse("this machine", problem, "make room or give permission there, then try again")
 
 
-def _reproduced(reference: str, force: bool, data: Path | None, launch: Launch | None) -> Verdict:
+def _reproduce(reference: str, force: bool, data: Path | None, launch: Launch | None) -> Verdict:
     tolerance = team_policy().tolerance
     say("finding the run ...")
     client = connect()
     asked = find_run(client, reference)
     original = read_run(client, outermost(client, asked))
     _require_evidence(original)
-    doubts = list(_doubts(original))
-    if doubts and not force:
-        raise Refused(doubts)
+    problems = list(_record_problems(original))
+    if problems and not force:
+        raise Refused(problems)
     with Interruption() as interruption, tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         interruption.release()
-        own = Path(folder).resolve()
-        # As deep as the data is high: `../shared` leads to a place of ours too, and to none of our own files.
-        place = own.joinpath(*["in"] * levels_above(str(original.values["data"]["path"])))
+        scratch = Path(folder).resolve()
+        # Data at `../shared` must lie in the scratch folder too, apart from the files that this function puts there.
+        place = scratch.joinpath(*["in"] * levels_above(str(original.values["data"]["path"])))
         place.mkdir(parents=True, exist_ok=True)
-        with checkout(PROJECT_ROOT, original, place) as project, _undisturbed_at_its_end(interruption):
+        with checkout(PROJECT_ROOT, original, place) as project, _signals_held_at_the_end(interruption):
             values = recover(original, project, PROJECT_ROOT, data)
-            runs = _train(client, interruption, original, values, project, own, force, launch)
-            second = read_run(client, _the_one(client, runs, original, values))
-            strange = list(_unlike(original, second))
-            if strange and not force:
-                raise Refused(strange)
+            runs = _run_entry_point(client, interruption, original, values, project, scratch, force, launch)
+            reproduction = read_run(client, _select_reproduction(client, runs, original, values))
+            differences = list(_origin_problems(original, reproduction))
+            if differences and not force:
+                raise Refused(differences)
             say("comparing ...")
-            verdict = _verdict(client, asked, original, second, [*doubts, *strange], tolerance)
-            record(client, verdict)
+            verdict = _compare(client, asked, original, reproduction, [*problems, *differences], tolerance)
+            _record(client, verdict)
             return verdict
 
 
-def compare_again(reference: str) -> Verdict:
-    """Compare the run that *reference* means once more with the run that was last made to repeat it.
+def compare_with_last_reproduction(reference: str) -> Verdict:
+    """Compare the run that *reference* means with its last reproduction, as both are now; nothing is written.
 
-    For whoever must rely on the verdict: both are read and judged as they are now, and no tag is believed but for the
-    name of the second run. Raises Refused when there is none, or when one of them was altered since.
+    For decisions that rely on the verdict. The tags of the verdict are not used, for anybody can write them; only the
+    id of the reproduction is read from a tag, and the reproduction must name the run too. Raises Refused when the run
+    has no reproduction, and when one of the two was altered.
     """
     client = connect()
     asked = find_run(client, reference)
     original = read_run(client, outermost(client, asked))
-    again = original.run.data.tags.get(REPRODUCED_BY)
-    if again is None:
-        fix = f"repro reproduce {asked.info.run_id}"
-        raise Refused([Violation(REPRODUCED_BY, "the run was not made again yet", fix)])
-    second = read_run(client, find_run(client, again))
-    if second.run.data.tags.get(REPRODUCES) != original.run.info.run_id or again == original.run.info.run_id:
-        problem = f"the tag names {again[:40]!r}, which does not repeat this run"
-        raise Refused([Violation(REPRODUCED_BY, problem, f"make it again: repro reproduce {asked.info.run_id}")])
-    return compare_reproduction(client, asked, original, second)
+    named = original.run.data.tags.get(REPRODUCED_BY)
+    fix = f"repro reproduce {asked.info.run_id}"
+    if named is None:
+        refuse(REPRODUCED_BY, "the run was not reproduced yet", fix)
+    reproduction = read_run(client, find_run(client, named))
+    if reproduction.run.data.tags.get(REPRODUCES) != original.run.info.run_id or named == original.run.info.run_id:
+        refuse(REPRODUCED_BY, f"the tag names {named[:40]!r}, which does not reproduce this run", fix)
+    return compare_reproduction(client, asked, original, reproduction)
 
 
-def compare_reproduction(client: "MlflowClient", asked: "Run", original: RecordedRun, second: RecordedRun) -> Verdict:
-    """Compare two recorded runs made from the same; *asked* is *original*, or a run inside it that is judged alone.
+def compare_reproduction(
+    client: "MlflowClient", asked: "Run", original: RecordedRun, reproduction: RecordedRun
+) -> Verdict:
+    """Compare *original* with *reproduction*, as both are now; nothing is written.
 
-    Raises Refused when they were made from different things, or one of them was altered since.
+    *asked* is the run of *original*, or a run inside it that alone is judged. Raises Refused when the two come from
+    different code, data, packages or config, and when one of them was altered or did not finish.
     """
-    for recorded in (original, second):
+    for recorded in (original, reproduction):
         _require_evidence(recorded)
-    wrong = [*_doubts(original), *_doubts(second), *_unlike(original, second)]
-    if wrong:
-        raise Refused(wrong)
-    return _verdict(client, asked, original, second, [], team_policy().tolerance)
+    problems = [*_record_problems(original), *_record_problems(reproduction), *_origin_problems(original, reproduction)]
+    if problems:
+        raise Refused(problems)
+    return _compare(client, asked, original, reproduction, [], team_policy().tolerance)
 
 
-def _verdict(
+def _compare(
     client: "MlflowClient",
     asked: "Run",
     original: RecordedRun,
-    second: RecordedRun,
+    reproduction: RecordedRun,
     overridden: Iterable[Violation],
     tolerance: Tolerance,
 ) -> Verdict:
-    differing = tuple(conditions(original, second))
+    """Compare the outputs and inputs of the two runs. *overridden* are the violations that --force overrode."""
+    compared = compare_inputs(original, reproduction)
+    inputs = tuple(each for each in compared if each.kind != "altered record")  # which is among the violations
     forced = [f"{violation.key}: {violation.problem}" for violation in overridden]
-    forced += [str(condition) for condition in differing if condition.name in INTERPRETER]
+    forced += [str(difference) for difference in inputs if difference.kind == "interpreter"]
     return Verdict(
         asked.info.run_id,
-        compare_runs(client, original.run, second.run, tolerance, frozenset(original.manifest["params"])),
-        differing,
+        compare_runs(client, original.run, reproduction.run, tolerance, frozenset(original.manifest["params"])),
+        inputs,
         tuple(forced),
-        run_page(client.tracking_uri, second.run),
+        run_page(client.tracking_uri, reproduction.run),
     )
 
 
 def _require_evidence(recorded: RecordedRun) -> None:
-    """Raise Refused when the run lacks what nobody could go on without, even by force."""
-    run_id = recorded.run.info.run_id
+    """Raise Refused when the run lacks what a reproduction needs in any case, even by force."""
+    run = f"run {recorded.run.info.run_id}"
     if not recorded.evidence:
         fix = "record it once more, with `nox -s train` or `with tracked_run(config):`"
-        raise Refused([Violation(f"run {run_id}", "it has no evidence, so nobody knows how it was made", fix)])
+        refuse(run, "it has no evidence, so nobody knows how it was made", fix)
     try:
         manifest = recorded.manifest
     except ManifestError as problem:
-        fix = "bring the manifest back; one of a later schema is read by a project that is updated from the template"
-        raise Refused([Violation(f"run {run_id}", str(problem), fix)]) from None
+        fix = "restore the manifest; update the project from the template if a newer version wrote the manifest"
+        refuse(run, str(problem), fix)
     needed = [CONFIG, LOCK, *([PATCH] if manifest["tags"]["git_dirty"] == "true" else [])]
     if missing := [name for name in needed if name not in recorded.evidence]:
-        fix = "nothing can stand in for it; where somebody deleted it, bring it back"
-        raise Refused([Violation(f"run {run_id}", f"its evidence lacks {', '.join(missing)}", fix)])
+        fix = "nothing can stand in for it; where somebody deleted it, restore it"
+        refuse(run, f"its evidence lacks {', '.join(missing)}", fix)
     if manifest["entry_point"] is None:
         fix = "put its code into a script in scripts/, and record it once more"
-        raise Refused([Violation(f"run {run_id}", "it was started from no file, so its code is in no commit", fix)])
+        refuse(run, "it was started from no file, so its code is in no commit", fix)
 
 
-def _doubts(recorded: RecordedRun) -> Iterator[Violation]:
-    """What speaks against the run as it is recorded: it was altered, or never came to its end."""
+def _record_problems(recorded: RecordedRun) -> Iterator[Violation]:
+    """Yield why the record of the run cannot be relied on: it was altered, or the run did not finish."""
     run = recorded.run
     for check in agreement(run.data.tags, recorded.params, recorded.evidence):
         if not check.holds:
-            fix = (
-                "the run was altered after it was recorded; --force goes on with its evidence, and the verdict says so"
-            )
+            fix = "somebody altered the run; --force goes on with its evidence, and the verdict says so"
             yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.evidence}", fix)
     why = why_unsuccessful(run.data.tags)
     if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active" or why:
@@ -183,89 +193,104 @@ def _doubts(recorded: RecordedRun) -> Iterator[Violation]:
         yield Violation(f"run {run.info.run_id}", problem, "choose one that finished, or add --force")
 
 
+def _origin_problems(original: RecordedRun, reproduction: RecordedRun) -> Iterator[Violation]:
+    """Yield each difference in code, data, packages or config: with one, *reproduction* is not a reproduction."""
+    for tag, expected, found in origin_differences(original, reproduction):
+        problem = f"the reproduction, {reproduction.run.info.run_id}, has {found} instead of {expected}"
+        fix = "its entry point must take the config that it is given, and change neither code nor data"
+        yield Violation(tag, problem, fix)
+
+
 @contextmanager
-def _undisturbed_at_its_end(interruption: Interruption) -> Iterator[None]:
+def _signals_held_at_the_end(interruption: Interruption) -> Iterator[None]:
     try:
         yield
     finally:
         interruption.hold()
 
 
-def _train(
+def _run_entry_point(
     client: "MlflowClient",
     interruption: Interruption,
     original: RecordedRun,
     values: Mapping[str, Any],
     project: Path,
-    own: Path,
+    scratch: Path,
     force: bool,
     launch: Launch | None,
 ) -> "list[Run]":
-    """Run the recorded entry point of *project* on the config *values*; return the runs that came out.
+    """Run the recorded entry point of *project* with the config *values*; return the runs that it recorded.
 
-    *own* is the folder for what the process needs beside the project.
+    *scratch* is the folder for the files that the process needs beside the project.
     """
     attempt = uuid4().hex
     variables = contract(attempt, original)
-    config = own / CONFIG
+    config = scratch / CONFIG
     config.write_text(to_yaml(values), encoding="utf-8")
     if launch is not None:
-        process = launch(original, project, config, values, variables)
+        starting = nullcontext(launch(original, project, config, values, variables))
     else:
-        manifest = original.manifest
-        python = interpreter(manifest["environment"], force=force)
-        python = locked_environment(original.evidence[LOCK], python, CACHE / "environments")
-        process = local_process(python, project, manifest["entry_point"], config, own / "metadata", variables)
-    say("making the run again ...")
-    return run_process(client, interruption, attempt, process)
+        starting = _local(original, project, config, scratch / "metadata", variables, force)
+    with starting as process:
+        say("reproducing the run ...")
+        return run_process(client, interruption, attempt, process)
 
 
-def _the_one(client: "MlflowClient", runs: "list[Run]", original: RecordedRun, values: Mapping[str, Any]) -> "Run":
-    """Return which of *runs* repeats *original*; a script may record several, and the others repeat other runs."""
+@contextmanager
+def _local(
+    original: RecordedRun, project: Path, config: Path, metadata: Path, variables: Mapping[str, str], force: bool
+) -> Iterator[Process]:
+    """Give the process on this machine; while the block runs, its environment is kept."""
+    python = interpreter(original.manifest["environment"], force=force)
+    with locked_environment(original.evidence[LOCK], python, environment_cache()) as python:
+        yield local_process(python, project, original.manifest["entry_point"], config, metadata, variables)
+
+
+def _select_reproduction(
+    client: "MlflowClient", runs: "list[Run]", original: RecordedRun, values: Mapping[str, Any]
+) -> "Run":
+    """Return the one of *runs* that reproduces *original*: the one with the config *values*, else the first.
+
+    A script may record several runs. The others reproduce other runs, so they lose the tag. Raises Refused when the
+    reproduction did not finish.
+    """
     wanted = config_digest(values)
     run = next((run for run in runs if run.data.tags.get("config_digest") == wanted), runs[0])
     for other in runs:
         if other is not run:
             client.delete_tag(other.info.run_id, REPRODUCES)
     if run.info.status != "FINISHED":
-        why = run.data.tags.get(FAILURE_TAG, "it says no reason")
-        problem = f"made again as run {run.info.run_id}, it ended {run.info.status}: {why}"
-        fix = "what the run needs and nothing records is not here; what it said stands above"
-        raise Refused([Violation(f"run {original.run.info.run_id}", problem, fix)])
+        why = run.data.tags.get(FAILURE_TAG, "no reason was recorded")
+        problem = f"its reproduction, run {run.info.run_id}, ended {run.info.status}: {why}"
+        fix = "look for something that the run needs and that nothing records; the output of the run stands above"
+        refuse(f"run {original.run.info.run_id}", problem, fix)
     return run
 
 
-def _unlike(original: RecordedRun, second: RecordedRun) -> Iterator[Violation]:
-    """What keeps the second run from being a repetition: it was made from something else."""
-    for tag, first, other in origin_differences(original, second):
-        problem = f"the second run, {second.run.info.run_id}, has {other} instead of {first}"
-        fix = "its entry point must take the config that it is given, and change neither code nor data"
-        yield Violation(tag, problem, fix)
-
-
-def record(client: "MlflowClient", verdict: Verdict) -> None:
-    """Write the verdict on every run that it is about, as the tags above; on the outermost what is true of all."""
+def _record(client: "MlflowClient", verdict: Verdict) -> None:
+    """Write the verdict as tags of each pair of runs. The tags of the outermost pair cover all runs inside."""
     forced = " (forced)" if verdict.forced else ""
     with reachable(client.tracking_uri):
         for number, pair in enumerate(verdict.pairs):
             findings = [each for other in (verdict.pairs if number == 0 else [pair]) for each in other.findings]
             outcome = worst(finding.outcome for finding in findings).value + forced
             note = _note(findings, verdict)
-            if pair.second is not None and pair.first is not None:
-                told = {REPRODUCES: pair.first, REPRODUCES_VERDICT: outcome, REPRODUCES_NOTE: note}
-                _set_tags(client, pair.second, told)
-            elif pair.second is not None:
-                client.delete_tag(pair.second, REPRODUCES)
-            if pair.first is not None:
-                told = {REPRODUCED_BY: pair.second or "none", REPRODUCED_VERDICT: outcome, REPRODUCED_NOTE: note}
-                _set_tags(client, pair.first, told)
+            if pair.b is not None and pair.a is not None:
+                tags = {REPRODUCES: pair.a, REPRODUCES_VERDICT: outcome, REPRODUCES_NOTE: note}
+                _set_tags(client, pair.b, tags)
+            elif pair.b is not None:
+                client.delete_tag(pair.b, REPRODUCES)
+            if pair.a is not None:
+                tags = {REPRODUCED_BY: pair.b or "none", REPRODUCED_VERDICT: outcome, REPRODUCED_NOTE: note}
+                _set_tags(client, pair.a, tags)
 
 
 def _note(findings: Iterable[Finding], verdict: Verdict) -> str:
+    """Return what differs first, what was forced, and the inputs that differ, in one line for a tag."""
     findings = list(findings)
     differing = first_difference(findings) or first_difference(findings, Outcome.WITHIN)
-    told = [str(each) for each in (differing, *verdict.forced, *verdict.conditions) if each is not None]
-    return recordable("; ".join(told) or "nothing differs")
+    parts = [str(each) for each in (differing, *verdict.forced, *verdict.input_differences) if each is not None]
+    return recordable("; ".join(parts) or "nothing differs")
 
 
 def _set_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
