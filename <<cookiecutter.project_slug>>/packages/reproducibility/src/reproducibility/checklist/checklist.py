@@ -30,7 +30,7 @@ class Checklist:
 
     @property
     def exit_status(self) -> int:
-        """0 if every item holds, 1 if one does not hold, 2 if none fails and one is unknown."""
+        """0 if every item passes, 1 if one fails, 2 if none fails and one is unknown."""
         states = {item.state for item in self.items}
         return 1 if State.FAILS in states else 2 if State.UNKNOWN in states else 0
 

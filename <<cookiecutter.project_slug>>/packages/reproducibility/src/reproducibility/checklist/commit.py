@@ -81,6 +81,6 @@ def _run(review: Review) -> Iterator[Observation]:
         problem = f"it is of {commit[:12]}, and since then changed: {listed(files)}"
         yield Violation(key, problem, "train anew: nox -s train")
         return
-    holding = sum(check.holds for check in validation.checks)
+    passed = sum(check.holds for check in validation.checks)
     before = "" if commit == review.head else f", of {commit[:12]}, and nothing that it was made from changed since"
-    yield f"run {run_id} of {one_line(recorded.experiment)} ({holding} of {len(validation.checks)} checks){before}"
+    yield f"run {run_id} of {one_line(recorded.experiment)} ({passed} of {len(validation.checks)} checks){before}"

@@ -1,4 +1,4 @@
-"""An item of the checklist: a statement, whether it holds, and what was seen."""
+"""An item of the checklist: a statement, whether it passes, and what was seen."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from ..errors import Refused, Unknown, Violation
 class State(StrEnum):
     """The answer to an item."""
 
-    HOLDS = "holds"
-    FAILS = "does not hold"
+    PASSES = "passes"
+    FAILS = "fails"
     UNKNOWN = "unknown"
 
 
@@ -27,7 +27,7 @@ class Item:
     """One line of the checklist.
 
     key: its short name, for machines. title: the statement. evidence: the facts that were seen, one clause each.
-    problems: why the item does not hold, or why that is unknown; none when it holds.
+    problems: why the item fails, or why that is unknown; none when it passes.
     """
 
     key: str
@@ -61,5 +61,5 @@ def assess(key: str, title: str, inspect: Callable[[], Iterator[Observation]]) -
     except click.ClickException as error:
         problem, _, fix = error.format_message().partition(". ")
         unknown.append(Violation("tracking store", problem, fix.removesuffix(".")))
-    state = State.FAILS if problems else State.UNKNOWN if unknown else State.HOLDS
+    state = State.FAILS if problems else State.UNKNOWN if unknown else State.PASSES
     return Item(key, title, state, tuple(evidence), (*problems, *unknown))

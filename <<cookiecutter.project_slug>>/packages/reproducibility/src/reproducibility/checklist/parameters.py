@@ -27,7 +27,7 @@ def inspect(review: Review) -> Iterator[Observation]:
             yield Violation(f"param {name}", problem + ("" if cut else " in its config"), anew)
     yield f"{len(expected)} params: all {len(flatten(recorded.values))} values of the config, and the data version"
     if own := sorted(found.keys() - expected.keys()):
-        if reproductions.hold:
+        if reproductions.match:
             yield f"{len(own)} more come from the code, and the reproduction logged the same: {listed(own)}"
         else:
             problem = f"in no config, and no reproduction shows that the code logs them: {listed(own)}"

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-_MARKS = {State.HOLDS: "✓", State.FAILS: "✗", State.UNKNOWN: "?"}
-_ASCII_MARKS = {State.HOLDS: "ok", State.FAILS: "NO", State.UNKNOWN: "?"}
-_EMOJI = {State.HOLDS: "✅", State.FAILS: "❌", State.UNKNOWN: "❔"}
-_STYLES = {State.HOLDS: "green", State.FAILS: "bold red", State.UNKNOWN: "yellow"}
+_MARKS = {State.PASSES: "✓", State.FAILS: "✗", State.UNKNOWN: "?"}
+_ASCII_MARKS = {State.PASSES: "ok", State.FAILS: "NO", State.UNKNOWN: "?"}
+_EMOJI = {State.PASSES: "✅", State.FAILS: "❌", State.UNKNOWN: "❔"}
+_STYLES = {State.PASSES: "green", State.FAILS: "bold red", State.UNKNOWN: "yellow"}
 _WIDTH = 100  # characters of the picture
 # A picture of rich loads its font from another server. Ours uses the fonts of the reader.
 _FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -75,7 +75,7 @@ def _print(console: "Console", checklist: Checklist) -> None:
     console.print()
     console.print(_heading(checklist), soft_wrap=True)
     console.print(table)
-    console.print(_summary(checklist), style=_STYLES[State.HOLDS if checklist.exit_status == 0 else State.FAILS])
+    console.print(_summary(checklist), style=_STYLES[State.PASSES if checklist.exit_status == 0 else State.FAILS])
 
 
 def _markdown(checklist: Checklist) -> str:
@@ -114,7 +114,7 @@ def _heading(checklist: Checklist) -> str:
 
 def _summary(checklist: Checklist) -> str:
     if checklist.exit_status == 0:
-        return f"all {len(checklist.items)} items hold"
-    holding = sum(item.state is State.HOLDS for item in checklist.items)
-    open_ = [item.title for item in checklist.items if item.state is not State.HOLDS]
-    return f"{holding} of {len(checklist.items)} items hold; look at: {', '.join(open_)}"
+        return f"all {len(checklist.items)} items pass"
+    passed = sum(item.state is State.PASSES for item in checklist.items)
+    open_ = [item.title for item in checklist.items if item.state is not State.PASSES]
+    return f"{passed} of {len(checklist.items)} items pass; look at: {', '.join(open_)}"

@@ -45,8 +45,8 @@ class Reproductions:
     problems: tuple[Violation, ...] = ()
 
     @property
-    def hold(self) -> bool:
-        """Tell whether there is a reproduction, and every one came out the same."""
+    def match(self) -> bool:
+        """Tell whether there is a reproduction, and every one matches the run."""
         return bool(self.verdicts) and all(verdict.holds for verdict in self.verdicts)
 
 

@@ -26,7 +26,7 @@ def inspect(review: Review) -> Iterator[Observation]:
         yield change
     yield from reproductions.problems
     for verdict in reproductions.verdicts:
-        second = verdict.judged[0].second
+        second = verdict.judged[0].b
         values = sum(finding.values for pair in verdict.judged for finding in pair.findings)
         if not values:
             problem = f"the reproduction {second[:8]} shows nothing: no metric, file or model is compared"
@@ -34,10 +34,11 @@ def inspect(review: Review) -> Iterator[Observation]:
         elif verdict.holds:
             yield f"the reproduction {second[:8]} gave the same {values} results: {verdict.outcome.value}"
         else:
-            under = f" (not the same for both: {'; '.join(map(str, verdict.conditions))})" if verdict.conditions else ""
-            problem = f"the reproduction {second[:8]} differs: {verdict.first_difference}{under}"
+            inputs = "; ".join(map(str, verdict.input_differences))
+            also = f" (its inputs differ: {inputs})" if inputs else ""
+            problem = f"the reproduction {second[:8]} differs: {verdict.first_difference}{also}"
             fix = "give the config's seed to the code that draws there; "
-            yield Violation("seed", problem, f"{fix}repro diff {verdict.asked[:8]} {second[:8]} shows all differences")
+            yield Violation("seed", problem, f"{fix}repro diff {verdict.run_id[:8]} {second[:8]} shows all differences")
 
 
 def _changed_tolerance(review: Review) -> str | None:

@@ -18,7 +18,7 @@ from .engine import Program, find_compose, find_engine
 
 SERVER, DATABASE = "server", "database"  # services of compose.yaml
 _STAGE = "tracking-server"  # of the Dockerfile
-_SETTINGS = PROJECT_ROOT / ".env"
+SETTINGS = PROJECT_ROOT / ".env"
 # Seconds in which a server that was started has to answer. A new database takes most of them.
 _PATIENCE = 180
 _NEW = """\
@@ -65,7 +65,7 @@ def create_settings() -> bool:
     names = ("admin", "database", "storage", "session")
     content = _NEW.format_map({name: secrets.token_urlsafe(24) for name in names})
     try:
-        descriptor = os.open(_SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(content)
     except FileExistsError:
@@ -79,7 +79,7 @@ def create_settings() -> bool:
 def read_settings() -> ServerSettings:
     """Return the settings in .env; raises Refused when it is missing, or lacks something that compose.yaml needs."""
     try:
-        text = _SETTINGS.read_text("utf-8")
+        text = SETTINGS.read_text("utf-8")
     except FileNotFoundError:
         fix = "start one with `nox -s server`, or bring back the .env it was started with"
         refuse(".env", "it is not there, so no server was started from here", fix)
