@@ -1,130 +1,194 @@
-"""Drift: what is installed and not what the lock says is named, and refused where the policy says so."""
+"""Drift: a package that is not what the lock says is named, and refused where the policy says so."""
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from conftest import code_of
+from reproducibility.errors import Refused
+from reproducibility.provenance.environment import Drift, environment
 from workbench import INSIDE, Workbench
 
-SCRIPT = f"""
-import json, sys
-import click
-from reproducibility import tracked_run
+LOCK = "click==8.1.7 \\\n    --hash=sha256:0000\nabsent==2.0 ; sys_platform == 'nowhere'\n"
 
-VALUES = {{"experiment_name": "drift", "seed": 1, "data": {{"path": "data/penguins.csv"}}}}
 
-@click.command()
-def main():
-    with tracked_run(VALUES, run_name="run"):
-        print({INSIDE!r})
+def install(site: Path, name: str, version: str, source: dict | None = None, file: str | None = None) -> None:
+    """Put a package with one *file* into the folder *site* as an installer does, with its metadata and its *source*."""
+    info = site / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    if file is not None:
+        (site / file).parent.mkdir(exist_ok=True)
+        (site / file).touch()
+    record = [f"{name}-{version}.dist-info/METADATA,,", *([f"{file},,"] if file else [])]
+    (info / "RECORD").write_text("\n".join(record), encoding="utf-8")
+    if source is not None:
+        (info / "direct_url.json").write_text(json.dumps(source), encoding="utf-8")
 
-main()
-"""
-LOCKED = "click"  # a package that every lock of the template has
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which Python now finds installed packages; click is there, as `root`'s lock has it."""
+    folder = tmp_path / "site"
+    install(folder, "click", "8.1.7")
+    monkeypatch.setattr(sys, "path", [str(folder)])
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with the machinery in packages/, and a lock for users and one for tests."""
+    folder = tmp_path / "project"
+    (folder / "packages" / "reproducibility").mkdir(parents=True)
+    (folder / "requirements.txt").write_text(LOCK, encoding="utf-8")
+    (folder / "requirements-dev.txt").write_text("pytest==8.0 \\\n    --hash=sha256:0000\n", encoding="utf-8")
+    (folder / "pyproject.toml").write_text("[project]\nname = 'My_Project'\n", encoding="utf-8")
+    machinery = "[project]\nname = 'reproducibility'\n"
+    (folder / "packages" / "reproducibility" / "pyproject.toml").write_text(machinery, encoding="utf-8")
+    return folder
+
+
+def drift(root: Path) -> list[str]:
+    return [str(each) for each in environment(root).drift]
+
+
+def test_what_the_locks_say_is_no_drift_and_neither_are_installers_and_test_tools(root: Path, site: Path) -> None:
+    install(site, "pytest", "8.0")
+    install(site, "pip", "24.0")
+    assert drift(root) == []
+    assert environment(root).packages == {"click": "8.1.7", "pip": "24.0", "pytest": "8.0"}
+
+
+def test_another_version_is_drift_and_the_first_on_the_path_counts(root: Path, site: Path, tmp_path: Path) -> None:
+    install(tmp_path / "before", "click", "0.0.1")
+    sys.path.insert(0, str(tmp_path / "before"))
+    assert environment(root).drift == (Drift("click", "8.1.7", "0.0.1"),)
+    assert drift(root) == ["click is 0.0.1, the lock says 8.1.7"]
+
+
+def test_a_package_in_no_lock_is_drift(root: Path, site: Path) -> None:
+    install(site, "Left_Pad", "1.3")
+    assert drift(root) == ["left-pad 1.3 is installed but in no lock"]
+
+
+def test_the_same_version_from_elsewhere_is_drift_and_its_password_is_not_shown(
+    root: Path, site: Path, tmp_path: Path
+) -> None:
+    source = {"url": "https://ada:secret@example.org/click.git", "dir_info": {}}
+    install(tmp_path / "before", "click", "8.1.7", source)
+    sys.path.insert(0, str(tmp_path / "before"))
+    assert drift(root) == ["click is 8.1.7 from https://example.org/click.git, the lock says 8.1.7"]
+
+
+def test_a_missing_package_is_drift_and_one_of_another_platform_is_not(root: Path, site: Path) -> None:
+    (root / "requirements.txt").write_text(f"{LOCK}left-pad==1.3 --hash=sha256:0000\n", encoding="utf-8")
+    assert drift(root) == ["left-pad 1.3 is locked but not installed"]
+
+
+@pytest.mark.parametrize("pointer", ["{}.pth", "__editable__.{}.pth", "__editable___{}_finder.py"])
+def test_the_project_and_its_machinery_installed_in_place_are_no_drift(pointer: str, root: Path, site: Path) -> None:
+    """Installers leave a pointer to the project's folder in the environment, and some of these are Python files."""
+    for name, folder in (("my_project", root), ("reproducibility", root / "packages" / "reproducibility")):
+        source = {"url": folder.as_uri(), "dir_info": {"editable": True}}
+        install(site, name, "0.1.0", source, pointer.format(name))
+    assert drift(root) == []
+
+
+@pytest.mark.parametrize("name", ["my_project", "reproducibility"])
+@pytest.mark.parametrize("from_index", [True, False])
+def test_a_copy_of_the_project_or_of_its_machinery_is_drift(
+    name: str, from_index: bool, root: Path, site: Path
+) -> None:
+    """Its code is that of the day on which it was installed, or of a stranger on the index."""
+    source = None if from_index else {"url": root.as_uri(), "dir_info": {}}
+    install(site, name, "0.1.0", source, f"{name}/__init__.py")
+    shown = name.replace("_", "-")
+    assert drift(root) == [
+        f"{shown} 0.1.0 (a copy, not the project's own files: nox -s dev) is installed but in no lock"
+    ]
+
+
+@pytest.mark.parametrize("line", ["left-pad>=1.3", "left-pad", "./left-pad", "left-pad==1.3,!=1.4", "-r other.txt"])
+def test_a_lock_that_leaves_a_version_open_is_refused(line: str, root: Path, site: Path) -> None:
+    (root / "requirements.txt").write_text(f"{line}\n{LOCK}", encoding="utf-8")
+    with pytest.raises(Refused) as refused:
+        environment(root)
+    assert f"lock_digest: requirements.txt:1 does not pin one version ({line!r})" in str(refused.value)
+
+
+def test_a_project_without_a_lock_is_refused(root: Path, site: Path) -> None:
+    (root / "requirements.txt").unlink()
+    with pytest.raises(Refused) as refused:
+        environment(root)
+    assert "lock_digest: requirements.txt cannot be read" in str(refused.value)
+    assert "nox -s lock" in str(refused.value)
+
+
+def test_a_requirements_file_of_ones_own_does_not_matter(root: Path, site: Path) -> None:
+    (root / "requirements-docs.txt").write_text("sphinx>=7\n", encoding="utf-8")
+    assert drift(root) == []
+
+
+# --- The same in runs.
 
 
 @pytest.fixture
 def workbench(run_in: Callable[..., CompletedProcess[str]], fresh_project: Path) -> Workbench:
+    """A project with an experiment to start."""
     workbench = Workbench(run_in, fresh_project)
-    workbench.write("scripts/attempt.py", SCRIPT)
+    workbench.add("click_command.py")
     workbench.commit()
     return workbench
 
 
-def install(folder: Path, name: str, version: str, source: str | None = None) -> None:
-    """Put a package of this name and version where Python finds it before any other."""
-    info = folder / f"{name}-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-    if source is not None:
-        (info / "direct_url.json").write_text(json.dumps({"url": source, "dir_info": {}}), encoding="utf-8")
+def run_with_drift(workbench: Workbench) -> CompletedProcess[str]:
+    """Start the experiment where there are another click, a package of no lock, and a copy of the machinery."""
+    site = workbench.path.parent / "site"
+    install(site, "click", "0.0.1")
+    install(site, "left-pad", "1.3")
+    install(site, "reproducibility", "0.0.9", file="copied/code.py")
+    path = os.pathsep.join([str(site), code_of(workbench.path)])
+    return workbench.run("python", "scripts/click_command.py", env={"PYTHONPATH": path})
 
 
-def attempt(workbench: Workbench, *first: Path) -> CompletedProcess[str]:
-    path = [*map(str, first), str(workbench.path / "src")]
-    return workbench.run("python", "scripts/attempt.py", env={"PYTHONPATH": os.pathsep.join(path)})
+def locked_click(workbench: Workbench) -> str:
+    lines = (workbench.path / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return next(line.removeprefix("click==").split()[0] for line in lines if line.startswith("click=="))
 
 
-def refused(workbench: Workbench, *first: Path) -> str:
-    done = attempt(workbench, *first)
+def test_a_run_is_refused_for_every_drift_at_once_before_anything_is_computed(workbench: Workbench) -> None:
+    done = run_with_drift(workbench)
     assert done.returncode == 2, done.stdout + done.stderr
+    assert f"environment_drift: click is 0.0.1, the lock says {locked_click(workbench)}" in done.stderr
+    assert "environment_drift: left-pad 1.3 is installed but in no lock" in done.stderr
+    assert "environment_drift: reproducibility 0.0.9 (a copy, not the project's own files: nox -s dev)" in done.stderr
+    assert done.stderr.count("environment_drift: ") == 3
+    assert "nox -s dev installs what is locked" in done.stderr
     assert INSIDE not in done.stdout
     assert "Traceback" not in done.stderr
     assert not workbench.store.exists()
-    return done.stderr
 
 
-def locked_version(workbench: Workbench, name: str) -> str:
-    lines = (workbench.path / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return next(line.removeprefix(f"{name}==").split()[0] for line in lines if line.startswith(f"{name}=="))
-
-
-def test_another_version_is_refused(workbench: Workbench, tmp_path: Path) -> None:
-    install(tmp_path / "site", LOCKED, "0.0.1")
-    said = refused(workbench, tmp_path / "site")
-    assert f"environment_drift: {LOCKED} is 0.0.1, the lock says {locked_version(workbench, LOCKED)}" in said
-    assert "nox -s dev" in said
-
-
-def test_a_package_in_no_lock_is_refused(workbench: Workbench, tmp_path: Path) -> None:
-    install(tmp_path / "site", "Left_Pad", "1.3")
-    assert "environment_drift: left-pad 1.3 is installed but in no lock" in refused(workbench, tmp_path / "site")
-
-
-def test_the_same_version_from_a_folder_is_refused_without_its_password(workbench: Workbench, tmp_path: Path) -> None:
-    version = locked_version(workbench, LOCKED)
-    install(tmp_path / "site", LOCKED, version, source="https://ada:secret@example.org/click.git")
-    said = refused(workbench, tmp_path / "site")
-    assert f"{LOCKED} is {version} from https://example.org/click.git, the lock says {version}" in said
-    assert "secret" not in said
-
-
-def test_a_missing_package_is_refused_and_one_of_another_platform_is_not(workbench: Workbench) -> None:
-    lock = (workbench.path / "requirements.txt").read_text(encoding="utf-8")
-    lock += "left-pad==1.3 \\\n    --hash=sha256:0000\nright-pad==1.4 ; sys_platform == 'nowhere'\n"
-    workbench.write("requirements.txt", lock)
-    said = refused(workbench)
-    assert "environment_drift: left-pad 1.3 is locked but not installed" in said
-    assert "right-pad" not in said
-
-
-@pytest.mark.parametrize("line", ["left-pad>=1.3", "left-pad", "./left-pad", "left-pad==1.3,!=1.4", "-r other.txt"])
-def test_a_lock_that_leaves_a_version_open_is_refused(workbench: Workbench, line: str) -> None:
-    lock = (workbench.path / "requirements.txt").read_text(encoding="utf-8")
-    workbench.write("requirements.txt", f"{line}\n{lock}")
-    assert f"lock_digest: requirements.txt:1 does not pin one version ({line!r})" in refused(workbench)
-
-
-def test_a_project_without_a_lock_is_refused(workbench: Workbench) -> None:
-    (workbench.path / "requirements.txt").unlink()
-    said = refused(workbench)
-    assert "lock_digest: requirements.txt cannot be read" in said
-    assert "nox -s lock" in said
-
-
-def test_drift_is_recorded_where_the_policy_says_so_and_test_tools_are_none(
-    workbench: Workbench, tmp_path: Path
-) -> None:
+def test_drift_is_recorded_where_the_policy_says_so(workbench: Workbench) -> None:
     workbench.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
-    install(tmp_path / "site", LOCKED, "0.0.1")
-    install(tmp_path / "site", "left-pad", "1.3")
-    done = attempt(workbench, tmp_path / "site")
+    done = run_with_drift(workbench)
     assert done.returncode == 0, done.stderr
-    run = workbench.runs()["run"]
-    manifest = json.loads((run.evidence / "manifest.json").read_text(encoding="utf-8"))
-    # pytest and the like are in requirements-dev.txt and installed beside: they are named as installed, not as drift
-    assert "pytest" in manifest["environment"]["packages"]
-    assert manifest["environment"]["packages"][LOCKED] == "0.0.1"
-    assert manifest["environment"]["drift"] == [
-        {"package": LOCKED, "locked": locked_version(workbench, LOCKED), "installed": "0.0.1"},
+    assert INSIDE in done.stdout
+    manifest = json.loads((workbench.runs()["run"].evidence / "manifest.json").read_text(encoding="utf-8"))
+    recorded = manifest["environment"]
+    # The environment has the tools of the tests too, from requirements-dev.txt.
+    assert "pytest" in recorded["packages"]
+    assert recorded["packages"]["click"] == "0.0.1"
+    assert recorded["drift"] == [
+        {"package": "click", "locked": locked_click(workbench), "installed": "0.0.1"},
         {"package": "left-pad", "locked": None, "installed": "1.3"},
+        {
+            "package": "reproducibility",
+            "locked": None,
+            "installed": "0.0.9 (a copy, not the project's own files: nox -s dev)",
+        },
     ]
-
-
-def test_a_requirements_file_of_ones_own_is_none_of_its_business(workbench: Workbench) -> None:
-    workbench.write("requirements-docs.txt", "sphinx>=7\n")
-    workbench.commit()
-    assert attempt(workbench).returncode == 0
