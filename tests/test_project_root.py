@@ -156,7 +156,8 @@ def test_without_a_project_everything_ends_in_one_line_and_no_database_opens(
     environment: Callable[..., Environment], decoy: Path, tmp_path: Path
 ) -> None:
     made = environment(add_machinery(tmp_path / "elsewhere"))
-    problem = f"Error: project: this environment ({made.folder}) has no folder with configs/base.yaml. To fix it: "
+    what = f"no folder with configs/base.yaml belongs to this environment ({made.folder})"
+    problem = f"Error: project: {what}. To fix it: "
     for command in (["print_root.py"], ["repro", "train", "configs/base.yaml"], ["repro", "validate", "last"]):
         done = made.run(*command, cwd=decoy)
         assert (done.returncode, done.stdout) == (2, ""), command
@@ -171,4 +172,4 @@ def test_without_a_project_everything_ends_in_one_line_and_no_database_opens(
     assert refused.startswith(problem.replace("Error", "refused")), refused
     assert not database.exists()
     # MLflow says that plain runs get no provenance.
-    assert "this environment" in done.stderr
+    assert what in done.stderr

@@ -1,6 +1,6 @@
-"""The command `repro`: runs recorded, validated, compared, reproduced and served.
+"""The command `repro`: train, validate, reproduce and compare runs, and serve the store that records them.
 
-Each command imports what it needs when it runs, so that `repro --help` is there at once.
+Each command imports what it needs when it runs, so that `repro --help` answers at once.
 """
 
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-_RUN = "RUN_ID is a run's id, the beginning of one, or last, last~1 ..."
+_RUN = "RUN_ID is the id of a run, the beginning of an id, or last, last~1 ..."
 _JSON = "Print one JSON object instead of a table."
 
 
 class _InOrder(click.Group):
-    """Lists its commands in the order in which somebody meets them, not in that of the alphabet."""
+    """Lists its commands in the order of this file, which is the order in which a user needs them."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
@@ -21,9 +21,9 @@ class _InOrder(click.Group):
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def repro() -> None:
-    """Runs that can be made again.
+    """Reproducible runs.
 
-    Every command ends with status 0 if what it checks holds, 1 if it does not hold, 2 if that could not be decided.
+    Every command ends with status 0 if what it checks holds, 1 if it does not hold, 2 if it could not check.
     """
 
 
@@ -31,7 +31,10 @@ def repro() -> None:
 @click.argument("config")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def train(config: str, options: tuple[str, ...]) -> None:
-    """Run an experiment and validate its run: scripts/train.py --config CONFIG [OPTIONS]."""
+    """Run an experiment, and validate its run.
+
+    The same as: python scripts/train.py --config CONFIG [OPTIONS]
+    """
     import runpy
 
     from .display import say
@@ -40,11 +43,11 @@ def train(config: str, options: tuple[str, ...]) -> None:
 
     script = PROJECT_ROOT / "scripts" / "train.py"
     if not script.is_file():
-        refuse("scripts/train.py", "the project has no such script", "start the experiment's own script with python")
+        refuse("scripts/train.py", "the project has no such script", "start the script of the experiment with python")
     say("loading the experiment ...")
-    own = options if config in ("-h", "--help") else ("--config", config, *options)
-    sys.argv = [str(script), *(own or (config,))]
-    sys.path.insert(0, str(script.parent))  # as Python does for a script that it is given
+    asks_for_help = config in ("-h", "--help")
+    sys.argv = [str(script), *((config,) if asks_for_help else ("--config", config)), *options]
+    sys.path.insert(0, str(script.parent))  # as `python scripts/train.py` does
     runpy.run_path(str(script), run_name="__main__")
 
 
@@ -52,7 +55,7 @@ def train(config: str, options: tuple[str, ...]) -> None:
 @click.argument("run_id")
 @click.option("--json", "as_json", is_flag=True, help=_JSON)
 def validate(run_id: str, as_json: bool) -> None:
-    """Check a recorded run by its id: tags, params, evidence, digests."""
+    """Check a recorded run: its tags, params, evidence and digests."""
     from .tracking.validation import show_validation, validate
 
     result = validate(run_id)
@@ -62,22 +65,21 @@ def validate(run_id: str, as_json: bool) -> None:
 
 @repro.command(epilog=_RUN)
 @click.argument("run_id")
-@click.option("--container", is_flag=True, help="In the image that the run was made in.")
-@click.option("--data", metavar="PATH", help="Where the run's data is now, if not where its config says.")
-@click.option("--force", is_flag=True, help="Go on with an altered or unfinished run, or on another Python.")
+@click.option("--container", is_flag=True, help="Run it in the image of the original run.")
+@click.option("--data", metavar="PATH", help="The data of the run, if its config names another place.")
+@click.option("--force", is_flag=True, help="Also for an altered or unfinished run, or on another Python.")
 @click.option("--json", "as_json", is_flag=True, help=_JSON)
 def reproduce(run_id: str, container: bool, data: str | None, force: bool, as_json: bool) -> None:
-    """Make a recorded run again from its id, and compare the two."""
+    """Reproduce a recorded run from its id, and compare the two."""
     from .comparison.verdict import show_verdict
     from .reproduce.reproduce import reproduce
 
-    place = Path(data).absolute() if data else None
+    where = {}
     if container:
         from .container.run import reproduction_process
 
-        verdict = reproduce(run_id, force=force, data=place, launch=reproduction_process)
-    else:
-        verdict = reproduce(run_id, force=force, data=place)
+        where = {"launch": reproduction_process}
+    verdict = reproduce(run_id, force=force, data=Path(data).absolute() if data else None, **where)
     show_verdict(verdict, as_json)
     sys.exit(0 if verdict.holds else 1)
 
@@ -87,12 +89,12 @@ def reproduce(run_id: str, container: bool, data: str | None, force: bool, as_js
 @click.argument("b")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--code", is_flag=True, help="Print the patch between their code instead.")
-@click.option("--results", is_flag=True, help="Only whether the same came out, within the tolerance of the policy.")
-@click.option("--html", metavar="FILE", help="Write all of it, metrics drawn, as one page that needs nothing else.")
+@click.option("--results", is_flag=True, help="Compare the results only, within the tolerance of the policy.")
+@click.option("--html", metavar="FILE", help="Also write everything, with charts of the metrics, into one HTML file.")
 def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | None) -> None:
-    """Say why two recorded runs differ, and in what.
+    """Show in what two recorded runs differ, and why.
 
-    A and B are runs: an id, the beginning of one, or last, last~1 ...
+    A and B are runs: an id, the beginning of an id, or last, last~1 ...
     """
     from .comparison import table
     from .comparison.diff import diff
@@ -104,7 +106,7 @@ def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | N
         refuse("--code", "a patch is not JSON", "leave --json or --code out")
     if results:
         if code or html:
-            refuse("--results", "it looks at what came out only, and draws nothing", "leave --code and --html out")
+            refuse("--results", "it compares results only", "leave --code and --html out")
         verdict = compare_results(a, b)
         show_verdict(verdict, as_json, COMPARED)
         sys.exit(0 if verdict.holds else 1)
@@ -123,23 +125,25 @@ def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | N
 @repro.command(epilog=_RUN)
 @click.argument("run_id")
 @click.option("--model", required=True, metavar="NAME", help="The registered model.")
-@click.option("--alias", required=True, help="What points to it then, for example champion.")
+@click.option("--alias", required=True, help="The alias that then points to the model, for example champion.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a sentence.")
 def promote(run_id: str, model: str, alias: str, as_json: bool) -> None:
-    """Register the model of a reproduced run, under an alias."""
+    """Let an alias point to the model of a reproduced run."""
     from .reproduce.promote import promote, show_promotion
 
     show_promotion(promote(run_id, model, alias), as_json)
 
 
 @repro.command()
-@click.option("--run", "reference", metavar="RUN_ID", help="The run to show; by default the newest one of the commit.")
-@click.option("--base", metavar="REF", help="The branch that the commit goes to; by default that of origin.")
-@click.option("--event", metavar="FILE", help="Take run and base from a pull request: GITHUB_EVENT_PATH.")
-@click.option("--prove", is_flag=True, help="Reproduce the run if nobody has, to see the seed work.")
-@click.option("--svg", metavar="FILE", help="Also draw it as a picture.")
+@click.option(
+    "--run", "reference", metavar="RUN_ID", help="The run to review; by default the newest run of the commit."
+)
+@click.option("--base", metavar="REF", help="The branch to merge into; by default the default branch of origin.")
+@click.option("--event", metavar="FILE", help="Take run and base from a pull request: the file GITHUB_EVENT_PATH.")
+@click.option("--prove", is_flag=True, help="Reproduce the run first, if it has no reproduction.")
+@click.option("--svg", metavar="FILE", help="Also draw the checklist as a picture.")
 @click.option("--json", "form", flag_value="json", help=_JSON)
-@click.option("--markdown", "form", flag_value="markdown", help="Print it as GitHub shows it in a summary or comment.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a summary or comment on GitHub.")
 def checklist(
     reference: str | None, base: str | None, event: str | None, prove: bool, svg: str | None, form: str | None
 ) -> None:
@@ -156,12 +160,12 @@ def checklist(
 
 @repro.command()
 @click.argument("experiment", required=False)
-@click.option("--close-dead", is_flag=True, help="End runs whose process is gone from this machine.")
+@click.option("--close-dead", is_flag=True, help="End runs that no process on this machine records any more.")
 @click.option("--json", "as_json", is_flag=True, help=_JSON)
 def audit(experiment: str | None, close_dead: bool, as_json: bool) -> None:
-    """Say of every run whether it could be made again, and why not.
+    """Tell for every run whether it could be reproduced, and why not.
 
-    EXPERIMENT is the name of one; all experiments by default.
+    EXPERIMENT is the name of an experiment. By default, all of them are audited.
     """
     from .checklist.audit import audit, show_audit
 
@@ -171,10 +175,10 @@ def audit(experiment: str | None, close_dead: bool, as_json: bool) -> None:
 
 
 @repro.command()
-@click.option("--snapshot", is_flag=True, help="Take uncommitted changes along, as a patch.")
-@click.option("--base", metavar="IMAGE", help="Start from another image, for GPUs for instance.")
+@click.option("--snapshot", is_flag=True, help="Include uncommitted changes, as a patch.")
+@click.option("--base", metavar="IMAGE", help="Start from another image, for example one for GPUs.")
 def image(snapshot: bool, base: str | None) -> None:
-    """Build a container image of the commit, which trains it anywhere."""
+    """Build a container image of the commit, to train anywhere."""
     from .container.engine import find_engine
     from .container.image import build
 
@@ -184,7 +188,7 @@ def image(snapshot: bool, base: str | None) -> None:
 
 @repro.command(hidden=True)
 def bake() -> None:
-    """Record which code an image holds: a step of the Dockerfile."""
+    """Record in an image which code it holds: a step of the Dockerfile."""
     from .container.image import bake
     from .project import PROJECT_ROOT
 
@@ -194,21 +198,24 @@ def bake() -> None:
 @repro.group(cls=_InOrder, invoke_without_command=True)
 @click.pass_context
 def server(context: click.Context) -> None:
-    """Bring the team's tracking server up, take it down, back it up; without a command: up."""
+    """Start, stop and back up the team's tracking server.
+
+    Without a command: up.
+    """
     if context.invoked_subcommand is None:
         context.invoke(up)
 
 
 @server.command()
 def up() -> None:
-    """Build and start the server in containers, and wait until it answers."""
+    """Start the server in containers, and wait until it answers."""
     from .container import stack
 
     settings = stack.up()
     click.echo(
         f"The server runs at {settings.url}\n"
-        f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env; the admin gives everyone\n"
-        f"else a login at {settings.url}/signup\n"
+        f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env. The admin makes the\n"
+        f"other logins at {settings.url}/signup\n"
         "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
         "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
     )
@@ -216,7 +223,7 @@ def up() -> None:
 
 @server.command()
 def down() -> None:
-    """Stop it; what it holds stays."""
+    """Stop the server; what it holds stays."""
     from .container import stack
 
     stack.down()
@@ -226,7 +233,7 @@ def down() -> None:
 @server.command()
 @click.argument("folder")
 def backup(folder: str) -> None:
-    """Save its database and files into the new folder FOLDER."""
+    """Save the server's database and files into a new FOLDER."""
     from .container import backup
 
     backup.save(Path(folder))
@@ -235,9 +242,9 @@ def backup(folder: str) -> None:
 
 @server.command()
 @click.argument("folder")
-@click.option("--replace", is_flag=True, help="Also if the server holds something, which is then gone.")
+@click.option("--replace", is_flag=True, help="Also if the server holds something: delete that first.")
 def restore(folder: str, replace: bool) -> None:
-    """Make the running server hold what the backup in FOLDER does."""
+    """Bring a backup from FOLDER back into the running server."""
     from .container import backup
 
     backup.restore(Path(folder), replace=replace)
@@ -247,18 +254,21 @@ def restore(folder: str, replace: bool) -> None:
 
 
 @server.command("run")
-@click.option("--embedded", is_flag=True, help="On the project's own database, for this machine.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--embedded", is_flag=True, help="Serve the project's own database, on this machine only.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=int, default=5000, show_default=True)
 def run(embedded: bool, host: str, port: int) -> None:
-    """Run a tracking server in this process that refuses runs that could not be made again."""
+    """Run a tracking server, with the gate, in this process."""
     from .gate.server import serve
 
     serve(host, port, embedded=embedded)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command in *argv*, by default that of this process. What is wrong is one message, never a traceback; Ctrl-C ends with status 130."""
+    """Run the command in *argv*, by default the arguments of this process.
+
+    A refusal ends with one message and no traceback, Ctrl-C with status 130.
+    """
     try:
         sys.exit(repro.main(argv, prog_name="repro", standalone_mode=False))
     except click.ClickException as error:

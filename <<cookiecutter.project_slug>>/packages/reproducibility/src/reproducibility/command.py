@@ -1,4 +1,4 @@
-"""The command line of an experiment: a config file and changes to it in, a recorded and validated run out."""
+"""The command of an experiment: takes a config file and changes to it, records a run and validates it."""
 
 import inspect
 from collections.abc import Callable
@@ -28,9 +28,11 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the validation as one JSON object.")
-    @click.option("--container", is_flag=True, help="Run in the image of the commit, which is built if need be.")
-    @click.option("--snapshot", is_flag=True, help="With --container: take uncommitted changes along, as a patch.")
-    @click.option("--base", metavar="IMAGE", help="With --container: start from another image, for GPUs for instance.")
+    @click.option("--container", is_flag=True, help="Run in the image of the commit, which is built if missing.")
+    @click.option("--snapshot", is_flag=True, help="With --container: include uncommitted changes, as a patch.")
+    @click.option(
+        "--base", metavar="IMAGE", help="With --container: start from another image, for example one for GPUs."
+    )
     def command(
         path: Path, overrides: tuple[str, ...], as_json: bool, container: bool, snapshot: bool, base: str | None
     ) -> None:
@@ -39,7 +41,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
 
             train(path, overrides, as_json=as_json, snapshot=snapshot, base=base)
         if snapshot or base:
-            refuse("--snapshot" if snapshot else "--base", "it is about an image", "add --container")
+            refuse("--snapshot" if snapshot else "--base", "it needs an image", "add --container")
         try:
             run_id = run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:

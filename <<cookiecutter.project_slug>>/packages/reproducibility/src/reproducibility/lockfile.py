@@ -11,8 +11,11 @@ from .errors import refuse
 LOCK = "requirements.txt"
 
 
-def pins(lock: str, text: bytes) -> dict[str, str]:
-    """Return {canonical name: version} for the lines of the *text* of the file *lock* whose marker holds here."""
+def pins(lock: str, text: bytes, every_platform: bool = False) -> dict[str, str]:
+    """Return {canonical name: version} for the lines of the *text* of the file *lock*.
+
+    Lines whose marker does not hold on this machine are left out, unless *every_platform* is set.
+    """
     found = {}
     for number, line in _logical_lines(text.decode("utf-8", "replace")):
         try:
@@ -23,7 +26,7 @@ def pins(lock: str, text: bytes) -> dict[str, str]:
         if len(versions) != 1 or versions[0].operator != "==":
             problem = f"{lock}:{number} does not pin one version ({line[:60]!r})"
             refuse("lock_digest", problem, "run: nox -s lock")
-        if requirement.marker is None or requirement.marker.evaluate():
+        if every_platform or requirement.marker is None or requirement.marker.evaluate():
             found[canonicalize_name(requirement.name)] = versions[0].version
     return found
 

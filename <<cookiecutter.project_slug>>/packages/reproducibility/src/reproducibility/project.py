@@ -49,7 +49,9 @@ def find_root() -> Path:
     if installed:
         found = " and ".join(map(str, installed))
         refuse("project", f"this environment has packages of several projects: {found}", fix, ProjectNotFound)
-    refuse("project", f"this environment ({sys.prefix}) has no folder with {_BASE.as_posix()}", fix, ProjectNotFound)
+    refuse(
+        "project", f"no folder with {_BASE.as_posix()} belongs to this environment ({sys.prefix})", fix, ProjectNotFound
+    )
 
 
 def _nearest(folder: Path) -> Path | None:
