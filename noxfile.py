@@ -103,6 +103,9 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against peers and limits, and write benchmarks/RESULTS.md: takes minutes and 3 GB of scratch space."""
+    """Measure against peers and limits, and write benchmarks/RESULTS.md: takes minutes and 3 GB of scratch space.
+
+    nox -s bench -- --smoke only shows that each benchmark still runs: once, on little data, and nothing is written.
+    """
     install(session)
-    session.run("python", "-m", "benchmarks")
+    session.run("python", "-m", "benchmarks", *session.posargs)

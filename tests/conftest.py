@@ -18,6 +18,8 @@ from preloaded import Preloaded
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 MACHINERY = "packages/reproducibility"
+# Importing the machinery must leave nothing beside it: Cookiecutter would copy that into every project.
+sys.pycache_prefix = sys.pycache_prefix or str(TEMPLATE / ".pytest_cache" / "bytecode")
 
 # What the machine around the tests says about itself, and must not say to a child.
 OUTER = ("GIT_", "MLFLOW_", "COOKIECUTTER_", "GITHUB_", "GITLAB_", "PYTEST_", "NOX_", "CI_", "XDG_CONFIG_")

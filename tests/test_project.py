@@ -133,7 +133,7 @@ def documents(project: Path, template: Path) -> list[Path]:
 
 def test_every_repro_command_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:
     def listed(*group: str) -> set[str]:
-        text = run_in(project, "repro", *group, "--help", check=True).stdout.partition("Commands:\n")[2]
+        text = run_in(project, "repro", *group, "--help", check=True, fresh=True).stdout.partition("Commands:\n")[2]
         return set(re.findall(r"^  (\w+)  ", text, re.MULTILINE))
 
     commands, of_server = listed(), listed("server")
@@ -226,6 +226,6 @@ def test_the_refusal_shown_in_the_readme_is_what_a_user_sees(
             unborn.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
             unborn.joinpath(name).write_bytes(project.joinpath(name).read_bytes())
     run_in(unborn, "git", "init", "--quiet", check=True)
-    refused = run_in(unborn, "repro", "train", "configs/experiment.yaml", env={"AUTHOR": "Ada"})
+    refused = run_in(unborn, "repro", "train", "configs/experiment.yaml", env={"AUTHOR": "Ada"}, fresh=True)
     assert refused.returncode == 2
     assert refused.stderr.replace(str(unborn), "penguin-classifier").split() == shown.split()
