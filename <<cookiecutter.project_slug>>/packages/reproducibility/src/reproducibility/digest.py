@@ -1,4 +1,4 @@
-"""A digest: the one way this project turns bytes and plain data into `blake3:<64 hex>`."""
+"""Digests: the one way to turn bytes and plain data into `blake3:<64 hex>`."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ def digest(data: bytes) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """Return the one spelling, as UTF-8 JSON, of plain data (dicts, lists, text, finite numbers, booleans, None).
+    """Return plain data (dicts, lists, text, finite numbers, booleans, None) as canonical UTF-8 JSON.
 
     Equal data gives equal bytes on every platform and Python version. Raises ValueError for NaN and infinities.
     File names that are not UTF-8 keep their bytes (surrogateescape).

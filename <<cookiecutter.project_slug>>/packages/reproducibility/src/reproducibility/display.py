@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def one_line(text: str, limit: int = 60) -> str:
-    """Return *text* fit for one line of a message: control characters escaped, cut after *limit* characters."""
+    """Return *text* for one line of a message: control characters escaped, cut after *limit* characters."""
     line = text if text.isprintable() else repr(text)[1:-1]
     return line if len(line) <= limit else f"{line[:limit]}..."
 
@@ -30,14 +30,14 @@ def listed(names: Iterable[str], most: int = 5, limit: int = 200) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """Return *path* relative to the current directory where it is inside it, else absolute, with forward slashes."""
+    """Return a path inside the working directory relative to it, any other path absolute; with forward slashes."""
     absolute = Path(os.path.abspath(path))
     here = Path.cwd()
     return one_line((absolute.relative_to(here) if absolute.is_relative_to(here) else absolute).as_posix(), 300)
 
 
 def say(text: str) -> None:
-    """Print a line of progress on standard error, if that is a terminal: logs and pipes stay clean."""
+    """Print a line of progress on standard error if that is a terminal; logs and pipes get none."""
     if sys.stderr.isatty():
         click.secho(text, dim=True, err=True)
 
@@ -58,7 +58,7 @@ def emit(as_json: bool, data: Callable[[], Any], render: "Callable[[Console], No
         return
     from rich.console import Console
 
-    # What comes from a store is text and nothing else: no markup, no emoji.
+    # Text from a store is shown as it is: it may look like markup or emoji and is neither.
     render(Console(highlight=False, markup=False, emoji=False))
 
 

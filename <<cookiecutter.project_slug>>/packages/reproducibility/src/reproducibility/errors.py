@@ -1,4 +1,4 @@
-"""Errors: what is wrong and how to fix it, for people; the exceptions that carry it to the command line."""
+"""Errors: what is wrong and how to fix it, and the exceptions that carry this to the command line."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,9 @@ import click
 
 # The key of every violation that the gate of a tracking store reports.
 GATE = "reproducibility gate"
-_GATE_SENTENCE = re.compile(rf"{GATE}: (.*?)\. To fix it: (.*)", re.DOTALL)
+# The sentence of a violation, and how to find the gate's sentence in a server's answer.
+_SENTENCE = "{key}: {problem}. To fix it: {fix}"
+_GATE_SENTENCE = re.compile(_SENTENCE.format(key=GATE, problem="(.*?)", fix="(.*)").replace(". ", r"\. "), re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Violation:
     def __str__(self) -> str:
         # A problem in the words of a library may end with a full stop.
         problem = self.problem if self.problem.endswith("...") else self.problem.removesuffix(".")
-        return f"{self.key}: {problem}. To fix it: {self.fix}"
+        return _SENTENCE.format(key=self.key, problem=problem, fix=self.fix)
 
 
 class Refused(click.ClickException):
-    """Raised with every violation found; as itself, only before anything is created or computed.
+    """Carries every violation that was found. A plain Refused is raised before anything is created or computed.
 
-    A command line shows the message without a traceback and ends with status 2.
+    A command shows the message without a traceback and ends with status 2.
     """
 
     exit_code = 2
@@ -59,13 +61,13 @@ class RunIncomplete(Refused):
 
 
 class NotPromoted(Refused):
-    """Others could not rely on the run to promote. A command ends with status 1: the check does not hold."""
+    """A run is not fit for promotion. A command ends with status 1: the check does not hold."""
 
     exit_code = 1
 
 
 class Unreadable(Refused):
-    """A part of a run is gone, or is kept where this machine cannot read it. The run cannot be judged."""
+    """A part of a run is lost, or is stored where this machine cannot read it. The run cannot be checked."""
 
 
 class Unknown(Refused):
@@ -80,13 +82,13 @@ class ProjectNotFound(Refused, ImportError):
 
 
 class StoreUnavailable(click.ClickException):
-    """The tracking store is unreachable or cannot be used. A command ends with status 2: the run cannot be judged."""
+    """The tracking store is unreachable or cannot be used. A command ends with status 2: nothing can be checked."""
 
     exit_code = 2
 
 
 class StoreEmpty(StoreUnavailable):
-    """There is no tracking store yet: nothing was ever recorded at that address."""
+    """There is no tracking store yet: nothing was ever recorded at its address."""
 
 
 def refuse(key: object, problem: str, fix: str, kind: type[Refused] = Refused) -> NoReturn:
@@ -95,6 +97,9 @@ def refuse(key: object, problem: str, fix: str, kind: type[Refused] = Refused) -
 
 
 def gate_violation(message: str) -> Violation | None:
-    """Return the violation that a gate put into an error *message* of MLflow; None if no gate wrote the message."""
+    """Return the violation in an error *message* of MLflow; None if the message is not from the gate.
+
+    The gate answers with `str` of a violation, and MLflow's client puts words of its own around the answer.
+    """
     found = _GATE_SENTENCE.search(message)
     return Violation(GATE, found[1], found[2].strip()) if found else None

@@ -1,4 +1,4 @@
-"""The evidence of a run: the files kept with it, and whether they and what the run says of itself agree."""
+"""The evidence of a run: the files kept with the run, and whether its tags and params agree with them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .config.values import config_digest, flatten
 from .config.yaml import decoded, parse_yaml
 from .digest import canonical, digest
+from .display import listed
 from .errors import Refused
 from .lockfile import LOCK
 
-# The folder of the evidence among a run's artifacts, and the files in it beside the lock.
+# The folder of the evidence among the artifacts of a run, and its files. The lock is the fourth.
 EVIDENCE = "reproducibility"
 MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
 MANIFEST_SCHEMA = 1
 
 
 class ManifestError(ValueError):
-    """A manifest is none, or is written in a way that this version of the project does not know."""
+    """A manifest is missing, invalid, or has a schema that this version of the machinery does not know."""
 
 
 class _File(BaseModel):
@@ -30,7 +31,7 @@ class _File(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What the readers of a manifest rely on; there is more in it."""
+    """The fields of a manifest that its readers rely on; a manifest has more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -42,17 +43,17 @@ class _Manifest(BaseModel):
     environment: dict[str, Any]
     overrides: list[str]
     entry_point: str | None
-    # Manifests of schema 1 did not always have them.
+    # The first manifests of schema 1 do not have it.
     config_files: list[str] = []
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question asked of a run: whether it holds, and what was seen."""
+    """One check of a run: whether it holds, and what was found."""
 
     name: str
     holds: bool
-    evidence: str
+    detail: str
 
 
 def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -64,20 +65,20 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
         canonical(manifest)  # no NaN, which JSON does not have
         schema = manifest["schema"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise ManifestError(f"{MANIFEST} is no manifest") from None
+        raise ManifestError(f"{MANIFEST} is not a manifest") from None
     if schema != MANIFEST_SCHEMA:
-        known = f"this version of the project reads {MANIFEST_SCHEMA}: update it"
+        known = f"this version of the machinery reads {MANIFEST_SCHEMA}: update it"
         raise ManifestError(f"{MANIFEST} has the schema {str(schema)[:20]!r}, and {known}")
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ManifestError(f"{MANIFEST} is no manifest: {place[:80]}") from None
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ManifestError(f"{MANIFEST} is not a manifest: {key[:80]}") from None
     return manifest
 
 
 def agreement(tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator[Check]:
-    """Compare a run's *tags* and *params* with the *files* of its evidence, and those with their digests."""
+    """Check that the *tags* and *params* of a run agree with the *files* of its evidence, and these with their digests."""
     expected = [MANIFEST, CONFIG, LOCK, *([PATCH] if tags.get("git_dirty") == "true" else [])]
     missing = [name for name in expected if name not in files]
     yield Check("evidence", not missing, f"missing: {', '.join(missing)}" if missing else ", ".join(expected))
@@ -113,12 +114,11 @@ def _manifest_checks(tags: Mapping[str, str], params: Mapping[str, str], files: 
 def _same(name: str, recorded: str | None, computed: str) -> Check:
     if recorded == computed:
         return Check(name, True, computed)
-    return Check(name, False, f"recorded {recorded or 'nothing'}, but what is there gives {computed}")
+    return Check(name, False, f"recorded {recorded or 'nothing'}, computed {computed}")
 
 
 def _equal(name: str, recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> Check:
-    """Whether everything expected was recorded; what a run logs beside it is its own affair."""
+    """Check that everything expected was recorded; a run may log more."""
     differing = sorted(key for key in expected if recorded.get(key) != expected[key])
-    shown = ", ".join(f"{key}: {recorded.get(key)!r} instead of {expected[key]!r}" for key in differing[:5])
-    more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-    return Check(name, not differing, f"{shown}{more}" if differing else f"{len(expected)} equal")
+    shown = listed((f"{key}: {recorded.get(key)!r} instead of {expected[key]!r}" for key in differing), limit=500)
+    return Check(name, not differing, shown or f"{len(expected)} equal")

@@ -1,4 +1,4 @@
-"""The policy: what a run must carry. One pure function judges a run for the client, CI and the server alike."""
+"""The policy: what a run must carry. One pure function checks this for the client, for CI and for the server."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from .errors import Violation
 from .tags import COMMIT_ID
 
 _BLAKE3 = re.compile(r"blake3:[0-9a-f]{64}")
-# What a required tag or param must look like; one that is not listed here must only not be empty.
+# The form of required tags and params, and the form in words. One that is not listed here may have any text.
 _FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
     "git_commit": (COMMIT_ID, "a full commit id of 40 hexadecimal digits"),
     "git_dirty": (re.compile(r"true|false"), "`true` or `false`"),
@@ -85,7 +85,7 @@ def _missing_or_malformed(kind: str, key: str, value: str | None) -> Violation |
     if value is None or not value.strip():
         state = "missing" if value is None else "empty"
         own = f"tracked_run(config, tags={{{key!r}: ...}})" if kind == "tag" else f"a config with {key} in it"
-        fix = f"start the run with `tracked_run`, which sets its own; one of the team's comes with {own}"
+        fix = f"start the run with `tracked_run`, which sets the standard ones; the team's own come from {own}"
         return Violation(key, f"the required {kind} is {state}", fix)
     if key in _FORMATS and not _FORMATS[key][0].fullmatch(value):
         return Violation(key, f"the {kind} is {value[:80]!r}, not {_FORMATS[key][1]}", "leave it to `tracked_run`")

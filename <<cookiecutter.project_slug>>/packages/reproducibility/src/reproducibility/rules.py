@@ -66,7 +66,7 @@ def finish_refusal(
             GATE, f"this run cannot finish, because it could not be reproduced ({summary(found)})", _START_ANEW
         )
     if failing := [check for check in agreement(tags, params, files) if not check.holds]:
-        details = "; ".join(f"{check.name}: {check.evidence}" for check in failing)
+        details = "; ".join(f"{check.name}: {check.detail}" for check in failing)
         problem = f"this run cannot finish, because its evidence does not hold ({details})"
         fix = "run it with `tracked_run(config)`, or call `log_reproducibility_info(config)` first in it, and leave "
         return Violation(GATE, problem, f"{fix}the files in its folder reproducibility/ as they are")

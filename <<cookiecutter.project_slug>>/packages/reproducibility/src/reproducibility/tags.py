@@ -19,15 +19,15 @@ PROVENANCE_TAGS = frozenset(
 )
 # The form of `git_commit`, and of every full commit id: SHA-1 or SHA-256.
 COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# MLflow's own tags, and the tag of ours that says the same more exactly.
+# MLflow's own tags, and our tag with the same information.
 MLFLOW_TAGS = {
     "mlflow.source.git.branch": "git_branch",
     "mlflow.source.git.commit": "git_commit",
     "mlflow.user": "author",
 }
-# What a run and its reproduction have in common. (The config may name another place of the same data.)
+# Equal on a run and its reproduction. The config may differ: it may name another path of the same data.
 MADE_FROM = ("git_commit", "data_version", "lock_digest")
-# What says which code ran on what.
+# Which code ran, and on which data, packages and config.
 ORIGIN_TAGS = ("git_commit", "git_dirty", "data_version", "lock_digest", "config_digest")
 # A run that began with the team's defaults may set these once more, in the request that logs its first params.
 RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
@@ -36,12 +36,12 @@ RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
 PARENT_TAG = "mlflow.parentRunId"
 FAILURE_TAG = "failure"  # why a run ended early
 
-# --- Reproduction, on the run that was made: the run that it reproduces, the verdict, and what differs.
+# --- Reproduction. On the reproduction: the original run, the verdict, and the differences.
 REPRODUCES, REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces", "reproduces_verdict", "reproduces_note"
-# The same on the run that was reproduced, of the last time.
+# On the original run: its last reproduction, with the same.
 REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCED_NOTE = "reproduced_by", "reproduced_verdict", "reproduced_note"
 
-# --- For the machinery alone. Tools that show tags to people leave these out.
+# --- For the machinery alone. Commands that show tags to people leave these out.
 INTERNAL = "reproducibility."
 PROCESS_TAG = f"{INTERNAL}process"  # the process that records the run
 TOKEN_DIGEST_TAG = f"{INTERNAL}token_digest"  # digest of a one-time token: only the process that began the run knows it

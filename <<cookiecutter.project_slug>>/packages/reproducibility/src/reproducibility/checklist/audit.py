@@ -154,7 +154,7 @@ def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy
         except Unreadable as unreadable:
             verdict, problems = "unknown", tuple(map(str, unreadable.violations))
         else:
-            problems = tuple(f"{check.name}: {check.evidence}" for check in validation.checks if not check.holds)
+            problems = tuple(f"{check.name}: {check.detail}" for check in validation.checks if not check.holds)
             verdict = "does not comply" if problems else "complies"
     return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
 

@@ -71,7 +71,7 @@ def _run(review: Review) -> Iterator[Observation]:
     for check in validation.checks:
         if not check.holds and check.name not in _OTHER_ITEMS:
             fix = f"train anew: nothing mends a run afterwards (repro validate {run_id[:8]})"
-            yield Violation(key, f"{check.name}: {check.evidence}", fix)
+            yield Violation(key, f"{check.name}: {check.detail}", fix)
     commit = tags.get("git_commit", "none")
     if tags.get("git_dirty") != "false":
         problem = f"it was made from uncommitted changes to {commit[:12]}"

@@ -43,7 +43,7 @@ class VerifiedRun:
         failing = [check for check in agreement(run.run.data.tags, run.params, run.evidence) if not check.holds]
         if self._has_unknown_schema:
             failing = [check for check in failing if check.name != "manifest"]
-        return tuple(f"{check.name}: {check.evidence}" for check in failing)
+        return tuple(f"{check.name}: {check.detail}" for check in failing)
 
     @property
     def _has_unknown_schema(self) -> bool:

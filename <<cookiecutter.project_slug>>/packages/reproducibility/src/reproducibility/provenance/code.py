@@ -30,6 +30,12 @@ PATCH = ".image.patch"
 BUILD_IT = "build it with `nox -s image`, or start the run with `nox -s train -- --container`, which builds it"
 # Editors load their debugger into the process. A debugger computes nothing.
 _DEBUGGERS = ("_pydev", "debugpy", "pydevd")
+# No training reads documents, tests, checks and tools. In the folders of code, configs and data every file counts.
+_COUNTS = re.compile(r"(configs|data|packages|scripts|src)/")
+_BESIDE = re.compile(
+    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|compose\.yaml|\.[\w.-]+"
+    r"|requirements-\w+\.txt"
+)
 
 
 def code_state(root: Path) -> GitState:
@@ -119,6 +125,11 @@ def files_in(root: Path, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def shapes_runs(path: str) -> bool:
+    """Whether the file at *path*, relative to the project's root, can change a run, as far as its name shows."""
+    return bool(_COUNTS.match(path)) or not _BESIDE.fullmatch(path)
+
+
 def foreign_code(root: Path, *, outside: bool) -> Iterator[Violation]:
     """Yield a violation for imported code that nobody could obtain later: files that git ignores.
 
@@ -160,16 +171,3 @@ def _usual_places() -> tuple[str, ...]:
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     return tuple({os.path.join(folder, "") for path in paths for folder in (path, os.path.realpath(path))})
-
-
-# Words, tests, checks and tools: no training reads them. In the folders of code, configs and data every file counts.
-_COUNTS = re.compile(r"(configs|data|packages|scripts|src)/")
-_BESIDE = re.compile(
-    r"(tests|docs|\.github|\.ci)/.*|.*\.(md|rst)|LICENSE.*|noxfile\.py|Dockerfile|compose\.yaml|\.[\w.-]+"
-    r"|requirements-\w+\.txt"
-)
-
-
-def shapes_runs(path: str) -> bool:
-    """Tell whether a run is made from the file at *path*, relative to the project's root, as far as its name shows."""
-    return bool(_COUNTS.match(path)) or not _BESIDE.fullmatch(path)

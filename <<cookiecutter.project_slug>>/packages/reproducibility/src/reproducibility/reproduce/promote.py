@@ -83,7 +83,7 @@ def promotion_problems(client: "MlflowClient", run: "Run") -> tuple[list[Violati
     for check in validation.checks:
         if not check.holds:
             fix = f"train anew: a recorded run cannot be repaired (repro validate {run_id} shows all checks)"
-            found.append(Violation(f"run {run_id}", f"{check.name}: {check.evidence}", fix))
+            found.append(Violation(f"run {run_id}", f"{check.name}: {check.detail}", fix))
     if found:
         return found, verdict
     try:

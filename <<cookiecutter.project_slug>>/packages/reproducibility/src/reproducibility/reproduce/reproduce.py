@@ -185,7 +185,7 @@ def _record_problems(recorded: RecordedRun) -> Iterator[Violation]:
     for check in agreement(run.data.tags, recorded.params, recorded.evidence):
         if not check.holds:
             fix = "somebody altered the run; --force goes on with its evidence, and the verdict says so"
-            yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.evidence}", fix)
+            yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.detail}", fix)
     why = why_unsuccessful(run.data.tags)
     if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active" or why:
         state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"

@@ -108,9 +108,9 @@ def _draw(console: "Console", validation: Validation) -> None:
         for name, value in sorted(validation.metrics.items()):
             metrics.add_row(name, f"{value:.6g}")
         console.print(metrics)
-    checks = Table("", "check", "evidence")
+    checks = Table("", "check", "detail")
     for check in validation.checks:
-        checks.add_row("ok" if check.holds else "NO", check.name, check.evidence, style=None if check.holds else "red")
+        checks.add_row("ok" if check.holds else "NO", check.name, check.detail, style=None if check.holds else "red")
     console.print(checks)
     passed = sum(check.holds for check in validation.checks)
     verdict = "this run can be reproduced" if validation.holds else "nobody can rely on this run"
