@@ -78,7 +78,7 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def agreement(tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator[Check]:
-    """Check that the *tags* and *params* of a run agree with the *files* of its evidence, and these with their digests."""
+    """Check that *tags* and *params* agree with the *files* of the evidence, and the files with their digests."""
     expected = [MANIFEST, CONFIG, LOCK, *([PATCH] if tags.get("git_dirty") == "true" else [])]
     missing = [name for name in expected if name not in files]
     yield Check("evidence", not missing, f"missing: {', '.join(missing)}" if missing else ", ".join(expected))
