@@ -1,4 +1,7 @@
-"""A run's life: what it carries, what its block can do to it, and how it ends: never FINISHED by mistake or RUNNING."""
+"""A run's life: what it carries, what its block can do to it, and how it ends: never FINISHED by mistake or RUNNING.
+
+The blocks are in tests/scripts/scenes.py; a run has the name of its scene.
+"""
 
 import json
 import sys
@@ -8,81 +11,11 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import RecordedRun, Workbench, store_at
+from reproducibility.tags import PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
+from workbench import RecordedRun, Workbench
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could catch")
 
-# Many runs in one process, each named after its scene; a scene is the block of a `with tracked_run`.
-SCENES = '''
-"""Plays the scenes named."""
-import json, os, random, signal, sys, threading
-import mlflow, numpy
-from reproducibility import PROJECT_ROOT, Refused, Violation, tracked_run
-
-client = lambda: mlflow.MlflowClient()
-VALUES = {"experiment_name": "scenes", "seed": 1, "data": {"path": "data/penguins.csv"}}
-raised = {}
-
-def empties_a_tag(run): client().set_tag(run.info.run_id, "author", "")
-def removes_a_tag(run): client().delete_tag(run.info.run_id, "git_remote")
-def changes_a_tag(run): client().set_tag(run.info.run_id, "git_commit", "f" * 40)
-def changes_mlflows_own_tag(run): mlflow.set_tag("mlflow.user", "somebody else")
-def raises(run):
-    token = "ghp_" + "a1B2c3D4e5F6" * 3
-    raise ValueError(f"no rows for ada@example.org? see https://ada:secret@example.org/a?b=1 {token}")
-def raises_what_no_store_can_write(run): raise ValueError("\\udc80 \\0")
-def exits_as_if_all_were_well(run): sys.exit(0)
-def ends_itself_and_raises(run): mlflow.end_run(); raise ValueError("after the end")
-def ends_itself_and_lacks_a_tag(run): mlflow.end_run(); empties_a_tag(run)
-def ends_itself(run): mlflow.end_run()
-def ends_itself_as_failed(run): mlflow.end_run("FAILED")
-def deletes_itself(run): client().delete_run(run.info.run_id)
-def leaves_a_run_open(run): mlflow.start_run(run_name="left open", nested=True)
-def starts_another_run(run):
-    try: mlflow.end_run()
-    except mlflow.MlflowException: mlflow.start_run(run_name="another")
-def logs_more_params(run): mlflow.log_param("learned", "3"); mlflow.set_tag("mood", "good")
-def draws(run): mlflow.log_metrics({"random": random.random(), "numpy": float(numpy.random.rand())})
-def draws_again(run): draws(run)
-def changes_the_data(run):
-    with open(PROJECT_ROOT / "data" / "penguins.csv", "a") as file: file.write("Adelie,Dream,1,1,1,1,male,2007\\n")
-def deletes_the_data(run): os.replace(PROJECT_ROOT / "data/penguins.csv", PROJECT_ROOT / "data/moved.csv")
-def presses_ctrl_c(run): signal.raise_signal(signal.SIGINT)
-def is_terminated(run): os.kill(os.getpid(), signal.SIGTERM)
-def has_a_child(run):
-    with tracked_run(VALUES, run_name="child"): pass
-
-def has_a_broken_child(run):
-    with tracked_run(VALUES, run_name="broken child"): raise ValueError("the child's")
-
-def play(scene, values=VALUES, name=None, **more):
-    name = name or scene.__name__
-    data = (PROJECT_ROOT / "data" / "penguins.csv").read_bytes()
-    try:
-        with tracked_run(values, run_name=name, **more) as run: scene(run)
-    except BaseException as error:
-        raised[name] = [type(error).__name__, str(error), getattr(error, "code", None)]
-    (PROJECT_ROOT / "data" / "penguins.csv").write_bytes(data)
-    (PROJECT_ROOT / "data" / "moved.csv").unlink(missing_ok=True)
-    assert mlflow.active_run() is None, name
-'''
-IN_ONE_PROCESS = """
-for scene in (
-    empties_a_tag, removes_a_tag, changes_a_tag, changes_mlflows_own_tag, raises, raises_what_no_store_can_write,
-    exits_as_if_all_were_well, ends_itself_and_raises, ends_itself_and_lacks_a_tag, ends_itself, ends_itself_as_failed,
-    deletes_itself, leaves_a_run_open, starts_another_run, logs_more_params, draws, draws_again, changes_the_data,
-    deletes_the_data, presses_ctrl_c, is_terminated, has_a_child, has_a_broken_child,
-):
-    play(scene)
-play(draws, VALUES | {"seed": 2}, "draws from another seed")
-with tracked_run(VALUES) as run: raised["unnamed"] = run.info.run_name
-with tracked_run(VALUES) as run: raised["unnamed, again"] = run.info.run_name
-thread = threading.Thread(target=play, args=(draws,), kwargs={"name": "in a thread"})
-thread.start(); thread.join()
-play(logs_more_params, VALUES | {"many": {f"p{n}": n for n in range(250)}}, "many params")
-play(logs_more_params, VALUES | {"long": "x" * 6000}, "long values", tags={"long": "y" * 8000})
-print(json.dumps(raised))
-"""
 ENDED_WELL = {
     *("leaves_a_run_open", "logs_more_params", "draws", "draws_again"),
     *("has_a_child", "child", "draws from another seed", "in a thread", "many params", "long values"),
@@ -96,11 +29,16 @@ FAILED = {
     "raises": "ValueError: no rows for ada@example.org? see https://example.org/a (a GitHub token)",
     "raises_what_no_store_can_write": "ValueError: \\udc80 \\0",
     "exits_as_if_all_were_well": "sys.exit(0) before the end of the run",
+    "raises_deep_down": "JSONDecodeError: ",
+    "is_refused_inside": "Refused: data: has no rows",
+    "exits_with_3": "sys.exit(3) before the end of the run",
     "ends_itself_as_failed": "status: the run was ended (FAILED) or deleted before its block was through",
     "changes_the_data": "data_version: the data changed while the run was going on",
     "deletes_the_data": "data_version: data/penguins.csv does not exist",
     "presses_ctrl_c": "interrupted with Ctrl-C",
     "is_terminated": "terminated by SIGTERM",
+    "is_terminated_twice": "terminated by SIGTERM",
+    "loses_its_terminal": "terminated by SIGHUP",
     "has_a_broken_child": "ValueError: the child's",
     "broken child": "ValueError: the child's",
 }
@@ -110,17 +48,16 @@ FAILED = {
 def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Workbench:
-    """One copy of the project, with the scenes in a script of its own, for every test here."""
+    """One copy of the project, with the scripts of these tests in its commit. All runs go to its own store."""
     workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("life") / project.name)))
-    workbench.write("scripts/scenes.py", SCENES)
-    workbench.write("scripts/play.py", "from scenes import *\n" + IN_ONE_PROCESS)
+    workbench.add("scenes.py", "play_scenes.py", "play_one.py", "struck.py", "own_runs.py")
     workbench.commit()
     return workbench
 
 
 @pytest.fixture(scope="module")
 def played(workbench: Workbench) -> CompletedProcess[str]:
-    done = workbench.run("python", "scripts/play.py", timeout=600)
+    done = workbench.run("python", "scripts/play_scenes.py")
     assert done.returncode == 0, done.stderr
     return done
 
@@ -132,7 +69,7 @@ def runs(workbench: Workbench, played: CompletedProcess[str]) -> dict[str, Recor
 
 @pytest.fixture(scope="module")
 def raised(played: CompletedProcess[str]) -> dict[str, list]:
-    """What came out of each scene: {name: [type, text, exit code]}."""
+    """What each scene raised: {name: [type, text, exit code]}."""
     return json.loads(played.stdout.splitlines()[-1])
 
 
@@ -166,9 +103,16 @@ def test_what_the_block_raised_comes_out_of_it(raised: dict[str, list]) -> None:
     assert raised["empties_a_tag"][0] == "MlflowException"
     assert raised["presses_ctrl_c"][0] == "KeyboardInterrupt"
     assert raised["is_terminated"][::2] == ["Terminated", 143]
+    assert raised["is_terminated_twice"][::2] == ["Terminated", 143]
+    assert raised["loses_its_terminal"][::2] == ["Terminated", 129]
+    assert raised["exits_with_3"][::2] == ["SystemExit", 3]
 
 
-def test_an_exit_that_claims_success_from_inside_a_run_does_not(raised: dict[str, list]) -> None:
+def test_a_refusal_from_inside_a_run_does_not_say_that_nothing_was_started(raised: dict[str, list]) -> None:
+    assert raised["is_refused_inside"][::2] == ["RunIncomplete", None]
+
+
+def test_an_exit_with_status_0_from_inside_a_run_becomes_one_with_status_1(raised: dict[str, list]) -> None:
     assert raised["exits_as_if_all_were_well"][::2] == ["SystemExit", 1]
 
 
@@ -189,7 +133,7 @@ def test_a_run_beside_the_one_of_the_block_does_not_finish(runs, raised) -> None
 
 @pytest.mark.parametrize("scene", ["ends_itself", "ends_itself_and_raises", "ends_itself_and_lacks_a_tag"])
 def test_a_run_that_its_block_ends_has_failed(runs, raised, played, scene: str) -> None:
-    why = "it was ended from outside or inside its block, before `tracked_run` was through"
+    why = "it was ended, from outside or inside its block, before `tracked_run` ended it"
     assert runs[scene].status == "FAILED"
     assert runs[scene].tags["author"]
     assert why in runs[scene].tags["failure"]
@@ -216,94 +160,59 @@ def test_the_longest_values_are_kept_whole(runs: dict[str, RecordedRun]) -> None
     assert runs["long values"].tags["long"] == "y" * 8000
 
 
-# --- the exit status, and signals that strike between two steps
-
-ALONE = """
-name = sys.argv[1]
-def raises_deep_down(run): json.loads("{")
-def exits_with_3(run): sys.exit(3)
-def is_refused_inside(run): raise Refused([Violation("data", "has no rows", "add some")])
-def loses_its_terminal(run): os.kill(os.getpid(), signal.SIGHUP)
-def is_terminated_twice(run):
-    try: os.kill(os.getpid(), signal.SIGTERM)
-    finally: os.kill(os.getpid(), signal.SIGTERM)
-with tracked_run(VALUES, run_name=name) as run: globals()[name](run)
-"""
+# --- the exit status, and signals that arrive between two steps
 
 
 @pytest.mark.parametrize(
     ("scene", "status"),
-    [
-        ("raises_deep_down", 1),
-        ("empties_a_tag", 1),
-        ("exits_with_3", 3),
-        ("is_refused_inside", 1),
-        pytest.param("is_terminated_twice", 143, marks=POSIX),
-        pytest.param("loses_its_terminal", 129, marks=POSIX),
-    ],
+    [("raises_deep_down", 1), pytest.param("is_terminated_twice", 143, marks=POSIX)],
 )
-def test_the_exit_status_tells_how_the_run_ended(workbench: Workbench, scene: str, status: int) -> None:
-    workbench.write("scripts/alone.py", "from scenes import *\n" + ALONE)
-    store = workbench.path.parent / f"{scene}.db"
-    done = workbench.run("python", "scripts/alone.py", scene, env=store_at(store))
+def test_the_exit_status_says_how_the_run_ended(workbench: Workbench, scene: str, status: int) -> None:
+    done = workbench.run("python", "scripts/play_one.py", scene, fresh=True)
     assert done.returncode == status, done.stderr
-    (run,) = workbench.runs(store).values()
+    run = workbench.runs()[f"alone {scene}"]
     assert run.status == "FAILED"
     assert run.tags["failure"] in done.stderr
     if scene == "raises_deep_down":
         assert "JSONDecodeError" in done.stderr
-        assert "scripts/alone.py" in done.stderr.replace("\\", "/")
+        assert "scripts/play_one.py" in done.stderr.replace("\\", "/")
 
 
-# A real signal, sent when the process enters a function of MLflow or of ours: the moment is exact on any machine.
-STRUCK = '''
-"""One run, with a signal when a function is entered."""
-import os, signal, sys
-import mlflow
-from reproducibility import tracked_run
-
-struck, number = sys.argv[1], getattr(signal, sys.argv[2])
-
-def strike(frame, event, argument):
-    if event == "call" and frame.f_code.co_name == struck:
-        sys.setprofile(None)
-        os.kill(os.getpid(), number)
-
-sys.setprofile(strike)
-with tracked_run({"experiment_name": "x", "seed": 1, "data": {"path": "data/penguins.csv"}}, run_name=struck):
-    print("the experiment is running")
-print("and after it")
-'''
+# Each moment is the call of a function: is the run FINISHED when a signal arrives then, and did its block run?
+MOMENTS = {
+    "create_run": ("FAILED", False),
+    "log_artifacts": ("FAILED", False),
+    "_require_unchanged": ("FAILED", True),
+    "end_run": ("FINISHED", True),
+}
+SIGNALS = {"SIGTERM": ["Terminated", 143], "SIGINT": ["KeyboardInterrupt", None]}
+IGNORED = "log_artifacts SIGINT ignored"
 
 
-@POSIX
-@pytest.mark.parametrize(
-    ("moment", "status"),
-    [("create_run", "FAILED"), ("log_artifacts", "FAILED"), ("_require_unchanged", "FAILED"), ("end_run", "FINISHED")],
-)
-@pytest.mark.parametrize(("sent", "exit_status"), [("SIGTERM", 143), ("SIGINT", -2)])
-def test_a_signal_at_any_moment_leaves_no_run_running(
-    workbench: Workbench, moment: str, status: str, sent: str, exit_status: int
-) -> None:
-    workbench.write("scripts/struck.py", STRUCK)
-    store = workbench.path.parent / f"{moment}_{sent}.db"
-    done = workbench.run("python", "scripts/struck.py", moment, sent, env=store_at(store))
-    assert done.returncode == exit_status, done.stderr
-    assert "and after it" not in done.stdout
-    (run,) = workbench.runs(store).values()
-    assert run.status == status
-    assert (moment in ("create_run", "log_artifacts")) == ("the experiment is running" not in done.stdout)
-
-
-@POSIX
-def test_ctrl_c_stays_ignored_where_the_process_ignores_it(workbench: Workbench) -> None:
-    workbench.write(
-        "scripts/deaf.py", STRUCK.replace("def strike", "signal.signal(number, signal.SIG_IGN)\n\ndef strike")
-    )
-    store = workbench.path.parent / "ignored.db"
-    done = workbench.run("python", "scripts/deaf.py", "log_artifacts", "SIGINT", env=store_at(store))
+@pytest.fixture(scope="module")
+def struck(workbench: Workbench) -> dict[str, list]:
+    """What a signal at each moment raised, and whether the block ran: {"MOMENT SIGNAL": [[type, exit code], bool]}."""
+    strikes = [f"{moment} {sent}" for moment in MOMENTS for sent in SIGNALS]
+    done = workbench.run("python", "scripts/struck.py", *strikes, IGNORED)
     assert done.returncode == 0, done.stderr
-    assert [run.status for run in workbench.runs(store).values()] == ["FINISHED"]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@POSIX
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("sent", SIGNALS)
+def test_a_signal_at_any_moment_leaves_no_run_running(
+    workbench: Workbench, struck: dict[str, list], moment: str, sent: str
+) -> None:
+    status, ran = MOMENTS[moment]
+    assert workbench.runs()[f"{moment} {sent}"].status == status
+    assert struck[f"{moment} {sent}"] == [SIGNALS[sent], ran]
+
+
+@POSIX
+def test_ctrl_c_stays_ignored_where_the_process_ignores_it(workbench: Workbench, struck: dict[str, list]) -> None:
+    assert workbench.runs()[IGNORED].status == "FINISHED"
+    assert struck[IGNORED] == [None, True]
 
 
 # --- the experiments as they come
@@ -311,18 +220,16 @@ def test_ctrl_c_stays_ignored_where_the_process_ignores_it(workbench: Workbench)
 
 @pytest.fixture(scope="module")
 def sample(workbench: Workbench) -> RecordedRun:
-    """The run of the sample experiment, trained by its command on a store of its own."""
-    workbench.commit()
-    done = workbench.run(
-        "python",
-        "scripts/train.py",
-        "--config",
-        "configs/experiment.yaml",
-        env=store_at(workbench.path.parent / "sample.db"),
-    )
+    """The run of the sample experiment, trained by its own command."""
+    return trained(workbench, "scripts/train.py")
+
+
+def trained(workbench: Workbench, script: str) -> RecordedRun:
+    """Run *script* with the sample's config, made small, and return the run that it recorded."""
+    options = ["--config", "configs/experiment.yaml", "--set", "model.n_estimators=5"]
+    done = workbench.run("python", script, *options)
     assert done.returncode == 0, done.stderr
-    (run,) = workbench.runs(workbench.path.parent / "sample.db").values()
-    return run
+    return workbench.every_run()[-1]
 
 
 def test_the_sample_run_carries_exactly_these_tags(workbench: Workbench, sample: RecordedRun) -> None:
@@ -337,10 +244,10 @@ def test_the_sample_run_carries_exactly_these_tags(workbench: Workbench, sample:
         "git_dirty": "false",
         "author": who,
         "image": "none",
-        "reproducibility.process": ours["reproducibility.process"],
-        "reproducibility.token": ours["reproducibility.token"],
+        PROCESS_TAG: ours[PROCESS_TAG],
+        TOKEN_TAG: ours[TOKEN_TAG],
     }
-    expected = {"data_version", "config_digest", "lock_digest", "manifest_digest", "reproducibility.token_digest"}
+    expected = {"data_version", "config_digest", "lock_digest", "manifest_digest", TOKEN_DIGEST_TAG}
     assert set(digests) == expected
     assert all(value.startswith("blake3:") and len(value) == 71 for value in digests.values())
     assert sample.tags["mlflow.source.git.commit"] == ours["git_commit"]
@@ -368,15 +275,7 @@ def test_the_sample_run_carries_exactly_this_evidence(workbench: Workbench, samp
 def test_a_copy_of_the_standard_experiment_runs(workbench: Workbench, sample: RecordedRun) -> None:
     template = (workbench.path / "templates/experiment.py").read_text(encoding="utf-8")
     workbench.write("scripts/baseline.py", template)
-    done = workbench.run(
-        "python",
-        "scripts/baseline.py",
-        "--config",
-        "configs/experiment.yaml",
-        env=store_at(workbench.path.parent / "baseline.db"),
-    )
-    assert done.returncode == 0, done.stderr
-    (run,) = workbench.runs(workbench.path.parent / "baseline.db").values()
+    run = trained(workbench, "scripts/baseline.py")
     assert run.status == "FINISHED"
     assert run.tags["git_dirty"] == "true"  # the copy is not committed
     assert b"scripts/baseline.py" in (run.evidence / "uncommitted.patch").read_bytes()
@@ -384,56 +283,20 @@ def test_a_copy_of_the_standard_experiment_runs(workbench: Workbench, sample: Re
 
 # --- the lecture's shape
 
-LECTURE = """
-import sys
-import mlflow
-from PACKAGE.config import ExperimentConfig
-from reproducibility import PROJECT_ROOT, load, log_reproducibility_info, tracking_uri, validate_required_tags
-
-with_config = load(PROJECT_ROOT / "configs" / "experiment.yaml", ExperimentConfig)
-mlflow.set_tracking_uri(tracking_uri())
-mlflow.set_experiment("lecture")
-
-def experiment(name, config, *, log=True, spoil=False):
-    try:
-        with mlflow.start_run(run_name=name):
-            if log:
-                log_reproducibility_info(*config)
-            if spoil:
-                mlflow.set_tag("author", "")
-            mlflow.log_metric("accuracy", 1.0)
-            validate_required_tags()
-    except Exception as error:
-        print(name, type(error).__name__, error)
-
-experiment("base", ())
-experiment("file", (with_config,))
-experiment("values", ({"seed": 3, "data": {"path": "data/penguins.csv"}},))
-experiment("no seed", ({"data": {"path": "data/penguins.csv"}},))
-experiment("spoiled", (), spoil=True)
-experiment("not logged", (), log=False)
-for outside in (log_reproducibility_info, validate_required_tags):
-    try:
-        outside()
-    except Exception as error:
-        print("outside", type(error).__name__, error)
-"""
-
 
 @pytest.fixture(scope="module")
 def lecture(workbench: Workbench) -> CompletedProcess[str]:
-    workbench.write("scripts/lecture.py", LECTURE)
-    done = workbench.run("python", "scripts/lecture.py", env=store_at(workbench.path.parent / "lecture.db"))
+    done = workbench.run("python", "scripts/own_runs.py")
     assert done.returncode == 0, done.stderr
     return done
 
 
 def test_the_lectures_shape_records_the_same_run(workbench: Workbench, lecture, sample: RecordedRun) -> None:
-    runs = workbench.runs(workbench.path.parent / "lecture.db")
-    assert {name for name, run in runs.items() if run.status == "FINISHED"} == {"base", "file", "values"}
+    runs = workbench.runs()
+    assert {runs[name].status for name in ("base", "file", "values")} == {"FINISHED"}
     assert runs["file"].params == sample.params
-    # Who has a run of their own ends it themselves.
-    ours = {key for key in sample.tags if not key.startswith(("mlflow.", "completion_"))}
+    # The token is only for runs that `tracked_run` ends.
+    ours = {key for key in sample.tags if not key.startswith("mlflow.")} - {TOKEN_TAG, TOKEN_DIGEST_TAG}
     assert ours <= runs["base"].tags.keys()
     assert ours <= runs["values"].tags.keys()
     assert runs["file"].tags["config_digest"] == sample.tags["config_digest"]
@@ -441,8 +304,8 @@ def test_the_lectures_shape_records_the_same_run(workbench: Workbench, lecture, 
 
 
 def test_the_lectures_shape_fails_what_lacks_something(workbench: Workbench, lecture) -> None:
-    runs = workbench.runs(workbench.path.parent / "lecture.db")
-    assert {name for name, run in runs.items() if run.status == "FAILED"} == {"no seed", "spoiled", "not logged"}
+    runs = workbench.runs()
+    assert {runs[name].status for name in ("no seed", "spoiled", "not logged")} == {"FAILED"}
     assert "no seed Refused seed: no seed is set" in lecture.stdout
     assert "spoiled MlflowException reproducibility gate: author of run" in lecture.stdout
     assert "not logged RunIncomplete" in lecture.stdout

@@ -1,7 +1,6 @@
 """`repro validate`: a run as it was recorded holds, and each way to alter it afterwards is named."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,34 +9,8 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import Workbench
+from workbench import Workbench, copy_run
 
-# One dirty run, so that it has a patch; and one that failed.
-RECORD = """
-from reproducibility import tracked_run
-values = {"experiment_name": "validated", "seed": 1, "data": {"path": "data/penguins.csv"}}
-with tracked_run(values, run_name="good") as run:
-    import mlflow
-    mlflow.log_metric("accuracy", 0.5)
-    mlflow.log_metric("loss", float("nan"))
-    mlflow.log_param("learned", "3")
-try:
-    with tracked_run(values, run_name="failed") as run: raise ValueError("nothing learned")
-except ValueError: pass
-"""
-# The command itself, once for each id, in one process: importing MLflow takes longer than validating.
-VALIDATE = """
-import contextlib, io, json, sys
-from reproducibility.cli import main
-said = {}
-for name, run_id in json.loads(sys.argv[1]).items():
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        try:
-            main(["validate", run_id, "--json"])
-        except SystemExit as end:
-            said[name] = [end.code, output.getvalue()]
-print(json.dumps(said))
-"""
 EVERY_CHECK = {
     *("status", "required tags and params", "evidence", "manifest digest", "tags are the manifest's"),
     *(
@@ -128,85 +101,85 @@ ALTERED = {
 def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Workbench:
-    """A project with a good run and a failed one, and a copy of the good one for each alteration."""
+    """A project with a good run and a failed one, and a copy of the good one for each alteration.
+
+    The work tree has changes when the runs are recorded, so that their evidence has a patch.
+    """
     workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("validate") / project.name)))
     workbench.write("notes.txt", "notes on the side\n")
-    workbench.write("scripts/record.py", RECORD)
-    done = workbench.run("python", "scripts/record.py")
+    workbench.add("record_two.py")
+    done = workbench.run("python", "scripts/record_two.py")
     assert done.returncode == 0, done.stderr
     good = workbench.runs()["good"]
     with closing(sqlite3.connect(workbench.store)) as database:
         for number, (name, alteration) in enumerate(ALTERED.items()):
             run_id = f"{number:032x}"
-            for table in ("runs", "tags", "params", "latest_metrics"):
-                columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-                listed = ", ".join(columns)
-                copied = ", ".join("?" if column == "run_uuid" else column for column in columns)
-                query = f"INSERT INTO {table} ({listed}) SELECT {copied} FROM {table} WHERE run_uuid = ?"  # noqa: S608
-                database.execute(query, (run_id, good.id))
-            database.execute(
-                "UPDATE runs SET name = ?, artifact_uri = replace(artifact_uri, ?, ?) WHERE run_uuid = ?",
-                (name, good.id, run_id, run_id),
-            )
-            evidence = Path(str(good.evidence).replace(good.id, run_id))
-            shutil.copytree(good.evidence, evidence)
+            evidence = copy_run(database, good, run_id, name)
             alteration.apply(database, run_id, evidence)
         database.commit()
     return workbench
 
 
+# What is asked for as a table too, and references to no run.
+TABLES = {"good": "can be reproduced", "a tag edited": "git_commit"}
+UNKNOWN = ("e" * 32, "../../etc/passé", "")
+
+
 @pytest.fixture(scope="module")
-def said(workbench: Workbench) -> dict[str, tuple[int, dict]]:
-    """What `repro validate --json` said about each: {name: (exit status, answer)}."""
+def commands(workbench: Workbench) -> dict[str, CompletedProcess[str]]:
+    """The result of `repro validate` for each run, as JSON under the run's name, as a table under "table of NAME"."""
     ids = {name: run.id for name, run in workbench.runs().items()}
-    done = workbench.python(VALIDATE, json.dumps(ids))
-    assert done.returncode == 0, done.stderr
-    return {
-        name: (status, json.loads(text)) for name, (status, text) in json.loads(done.stdout.splitlines()[-1]).items()
-    }
+    asked = {name: ["validate", run_id, "--json"] for name, run_id in ids.items()}
+    asked |= {f"table of {name}": ["validate", ids[name]] for name in TABLES}
+    asked |= {f"unknown {reference}": ["validate", reference] for reference in UNKNOWN}
+    return workbench.repro_each(asked, env={"COLUMNS": "300"})
+
+
+@pytest.fixture(scope="module")
+def answers(workbench: Workbench, commands: dict[str, CompletedProcess[str]]) -> dict[str, tuple[int, dict]]:
+    """What `repro validate --json` reports of each run: {name: (exit status, report)}."""
+    return {name: (commands[name].returncode, json.loads(commands[name].stdout)) for name in workbench.runs()}
 
 
 @pytest.mark.parametrize("name", ALTERED)
-def test_exactly_what_was_altered_is_named(said: dict[str, tuple[int, dict]], name: str) -> None:
-    status, answer = said[name]
+def test_exactly_what_was_altered_is_named(answers: dict[str, tuple[int, dict]], name: str) -> None:
+    status, answer = answers[name]
     failing = {check["name"] for check in answer["checks"] if not check["holds"]}
     assert failing == ALTERED[name].fails
     assert status == (1 if failing else 0)
     assert answer["holds"] == (not failing)
 
 
-def test_a_run_that_holds_was_asked_everything(said: dict[str, tuple[int, dict]]) -> None:
-    status, answer = said["good"]
+def test_a_run_that_passes_was_checked_for_everything(answers: dict[str, tuple[int, dict]]) -> None:
+    status, answer = answers["good"]
     assert status == 0
     assert {check["name"] for check in answer["checks"]} == EVERY_CHECK
     assert answer["metrics"] == {"accuracy": 0.5, "loss": None}  # JSON has no NaN
 
 
-def test_a_failed_run_does_not_hold_and_says_why(said: dict[str, tuple[int, dict]]) -> None:
-    status, answer = said["failed"]
+def test_a_failed_run_does_not_pass_and_the_reason_is_named(answers: dict[str, tuple[int, dict]]) -> None:
+    status, answer = answers["failed"]
     (check,) = [check for check in answer["checks"] if not check["holds"]]
-    assert (status, check["evidence"]) == (1, "FAILED: ValueError: nothing learned")
+    assert (status, check["detail"]) == (1, "FAILED: ValueError: nothing learned")
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "verdict"), [("good", 0, "can be made again"), ("a tag edited", 1, "git_commit")]
-)
-def test_the_table_says_what_the_json_says(workbench: Workbench, said, name: str, status: int, verdict: str) -> None:
-    done = workbench.run("repro", "validate", workbench.runs()[name].id, env={"COLUMNS": "300"})
-    assert done.returncode == status, done.stderr
-    assert verdict in done.stdout
-    assert [check["name"] for check in said[name][1]["checks"] if check["name"] not in done.stdout] == []
+@pytest.mark.parametrize(("name", "verdict"), TABLES.items())
+def test_the_table_says_what_the_json_says(commands, answers, name: str, verdict: str) -> None:
+    table, (status, answer) = commands[f"table of {name}"], answers[name]
+    assert table.returncode == status, table.stderr
+    assert verdict in table.stdout
+    assert [check["name"] for check in answer["checks"] if check["name"] not in table.stdout] == []
 
 
-@pytest.mark.parametrize("run_id", ["e" * 32, "../../etc/passé", ""])
-def test_a_run_that_is_not_there_cannot_be_told(workbench: Workbench, run_id: str) -> None:
-    done = workbench.run("repro", "validate", run_id)
+@pytest.mark.parametrize("reference", UNKNOWN)
+def test_a_run_that_is_not_recorded_cannot_be_validated(commands, reference: str) -> None:
+    done = commands[f"unknown {reference}"]
     assert done.returncode == 2
-    assert f"has no run {run_id[:80]!r}" in done.stderr
+    assert f"has no run {reference[:80]!r}" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_store_that_is_away_tells_nothing(workbench: Workbench) -> None:
+def test_an_unreachable_store_is_named_without_its_password(workbench: Workbench) -> None:
     uri = "http://ada:secret@127.0.0.1:9"
     done = workbench.run("repro", "validate", "0" * 32, env={"MLFLOW_TRACKING_URI": uri})
     assert done.returncode == 2
@@ -215,12 +188,8 @@ def test_a_store_that_is_away_tells_nothing(workbench: Workbench) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_code_that_is_no_file_of_the_project_is_warned_of_and_does_not_hold(workbench: Workbench) -> None:
-    done = workbench.python(
-        "from reproducibility import tracked_run\n"
-        "with tracked_run({'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}}) as run: pass\n"
-        "print(run.info.run_id)"
-    )
+def test_code_that_is_no_file_of_the_project_is_warned_of_and_does_not_pass(workbench: Workbench) -> None:
+    done = workbench.script("record_unnamed_run.py")
     assert "its code is in no commit" in done.stderr
     validated = workbench.run("repro", "validate", done.stdout.split()[-1])
     assert validated.returncode == 1

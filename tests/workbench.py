@@ -5,8 +5,9 @@ file of the project. `workbench.add("x.py")` copies one to scripts/ of the proje
 "scripts/x.py")` starts it as a user's own. `copy_run(database, run, run_id, name)` copies a run by SQL.
 """
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Workbench:
 
     def run(self, *argv: str | Path, **options: Any) -> CompletedProcess[str]:
         """Run a command there; the time limit is far beyond what any of them takes."""
-        return self._run_in(self.path, *argv, **({"timeout": 180} | options))
+        return self._run_in(self.path, *argv, **({"timeout": 600} | options))
 
     def python(self, code: str, *arguments: str, **options: Any) -> CompletedProcess[str]:
         return self.run("python", "-c", code.replace("PACKAGE", self.package), *arguments, **options)
@@ -78,6 +79,13 @@ class Workbench:
     def script(self, name: str, *arguments: str | Path, **options: Any) -> CompletedProcess[str]:
         """Run tests/scripts/*name* in the project, whose code it can import, as a program from elsewhere."""
         return self.run("python", SCRIPTS / name, *arguments, **options)
+
+    def repro_each(self, commands: Mapping[str, Sequence[str]], **options: Any) -> dict[str, CompletedProcess[str]]:
+        """Run `repro` with the arguments of each of *commands*, {name: arguments}, in one process: {name: result}."""
+        done = self.script("repro_each.py", json.dumps(commands), **options)
+        assert done.returncode == 0, done.stderr
+        results = json.loads(done.stdout.splitlines()[-1])
+        return {name: CompletedProcess(["repro", *commands[name]], *result) for name, result in results.items()}
 
     def add(self, *names: str) -> None:
         """Copy each of tests/scripts/*names* to the project's folder scripts/, as a user's own file."""
