@@ -15,7 +15,7 @@ def drawn(run_in: Callable[..., CompletedProcess[str]], project: Path) -> Callab
     workbench = Workbench(run_in, project)
 
     def draw(*seeds: int) -> list[dict]:
-        done = workbench.script("draw.py", *map(str, seeds), env={"PYTHONHASHSEED": None})
+        done = workbench.script("draw.py", *map(str, seeds), env={"PYTHONHASHSEED": None}, fresh=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

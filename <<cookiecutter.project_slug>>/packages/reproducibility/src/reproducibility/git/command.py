@@ -62,7 +62,7 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[
 
 
 def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Return the one line that ``git <arguments>`` prints in *folder*; None when git fails or prints nothing.
+    """Return the text that ``git <arguments>`` prints, without its last line end; None when git fails or prints nothing.
 
     Raises Refused when git is missing.
     """
