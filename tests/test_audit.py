@@ -1,4 +1,4 @@
-"""The audit: which recorded runs could be made again, and what becomes of runs whose process was killed."""
+"""The audit: which recorded runs can be reproduced, and what becomes of runs whose process was killed."""
 
 import json
 import signal
@@ -12,33 +12,22 @@ from shutil import copy, copytree, rmtree
 from subprocess import CompletedProcess
 
 import pytest
+from conftest import code_of
 from workbench import Workbench, store_at
 
-RECORD = """
-import os, sys, time, mlflow
-from reproducibility import tracked_run
-VALUES = {"experiment_name": "first", "seed": 1, "data": {"path": "data/penguins.csv"}}
-def record(name, **more):
-    with tracked_run(VALUES | more, run_name=name): mlflow.log_metric("a", 1.0)
-record("good")
-record("good elsewhere", experiment_name="second")
-record("altered")
-for name in ("in s3", "in dbfs", "in hdfs", "of plain MLflow"): record(name, experiment_name="third")
-try:
-    with tracked_run(VALUES, run_name="failed"): raise ValueError("no rows")
-except ValueError: pass
-with tracked_run(VALUES, run_name="killed"):
-    with mlflow.start_run(nested=True, run_name="killed child"):
-        print("ready", flush=True)
-        time.sleep(600)
-"""
 # A run ends between what the audit has read and what it writes.
 ENDING = """
 CREATE TRIGGER ending BEFORE INSERT ON tags WHEN NEW.key = 'failure' AND NEW.run_uuid = ?
 BEGIN UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?; END
 """
-# Runs whose files are where this machine has no way to: MLflow meets each with an error of another kind.
+# Runs whose files this machine cannot reach: MLflow raises another kind of error for each place.
 UNREADABLE = {"in s3": "s3://nowhere/run", "in dbfs": "dbfs:/nowhere/run", "in hdfs": "hdfs://nowhere/run"}
+
+
+class AuditWorkbench(Workbench):
+    """A store with one run of each kind, two of them of a process that was killed."""
+
+    while_alive: CompletedProcess[str]  # an audit with --close-dead, before that process was killed
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +37,17 @@ def workbench(
     clean_env: dict[str, str],
     project: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Workbench:
-    """A store with one run of each kind, two of them of a process that was killed."""
-    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("audit") / project.name)))
-    workbench.write("scripts/record.py", RECORD)
+) -> AuditWorkbench:
+    workbench = AuditWorkbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("audit") / project.name)))
+    workbench.add("record.py")
     workbench.commit()
-    env = clean_env | {"PYTHONPATH": str(workbench.path / "src"), "PYTHONWARNINGS": "ignore"}
+    env = clean_env | {"PYTHONPATH": code_of(workbench.path), "PYTHONWARNINGS": "ignore"}
     recording = subprocess.Popen(
         [python, "scripts/record.py"], env=env, cwd=workbench.path, stdout=subprocess.PIPE, text=True
     )
     assert recording.stdout.readline() == "ready\n"
-    recording.kill()  # as kill -9: nothing in the process hears of it
+    workbench.while_alive = workbench.run("repro", "audit", "first", "--close-dead", "--json")
+    recording.kill()  # as kill -9: the process cannot react
     assert recording.wait() == (1 if sys.platform == "win32" else -signal.SIGKILL)
     recording.stdout.close()
     runs = workbench.runs()
@@ -74,16 +63,22 @@ def workbench(
     return workbench
 
 
+@pytest.fixture(scope="module")
+def audited(workbench: AuditWorkbench) -> tuple[int, dict[str, dict]]:
+    """The audit of the whole store, with its exit status."""
+    return audit(workbench)
+
+
 def audit(workbench: Workbench, *options: str) -> tuple[int, dict[str, dict]]:
-    """Return the status of an audit, and what it says of each run by the run's name."""
+    """Return the status of an audit, and {name of the run: what the audit reports}."""
     done = workbench.run("repro", "audit", "--json", *options)
     found = json.loads(done.stdout)
     names = {run.id: run.name for run in workbench.runs().values()}
     return done.returncode, {names[run["run_id"]]: run for run in found["runs"]}
 
 
-def test_every_run_is_named_with_what_it_is_worth(workbench: Workbench) -> None:
-    status, runs = audit(workbench)
+def test_every_run_is_named_with_its_class(audited: tuple[int, dict[str, dict]]) -> None:
+    status, runs = audited
     assert status == 1
     assert {name: run["verdict"] for name, run in runs.items()} == {
         "good": "complies",
@@ -93,15 +88,15 @@ def test_every_run_is_named_with_what_it_is_worth(workbench: Workbench) -> None:
         "killed": "died",
         "killed child": "died",
         "of plain MLflow": "does not comply",
-        **dict.fromkeys(UNREADABLE, "cannot be told"),
+        **dict.fromkeys(UNREADABLE, "unknown"),
     }
     assert "tags are the manifest's: git_branch: 'x' instead of 'main'" in runs["altered"]["problems"][0]
     assert runs["failed"]["problems"] == ["ValueError: no rows"]
 
 
 def test_one_experiment_is_judged_by_itself(workbench: Workbench) -> None:
-    assert [*audit(workbench, "second")[1]] == ["good elsewhere"]
-    assert audit(workbench, "second")[0] == 0
+    status, runs = audit(workbench, "second")
+    assert (status, [*runs]) == (0, ["good elsewhere"])
     done = workbench.run("repro", "audit", "second")
     assert "1 run in" in done.stdout
     assert "1 complies." in " ".join(done.stdout.split())
@@ -111,14 +106,16 @@ def test_one_experiment_is_judged_by_itself(workbench: Workbench) -> None:
     assert f"experiment: there is no 'fourth'. To fix it: {known}" in done.stderr
 
 
-def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(workbench: Workbench) -> None:
-    _, runs = audit(workbench)
+def test_a_run_whose_files_cannot_be_reached_is_named_and_the_others_are_judged(
+    audited: tuple[int, dict[str, dict]],
+) -> None:
+    _, runs = audited
     for name in UNREADABLE:
         assert runs[name]["problems"][0].startswith(f"run {runs[name]['run_id']}: its evidence cannot be read (")
         assert len(runs[name]["problems"]) == 1
 
 
-def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(workbench: Workbench, tmp_path) -> None:
+def test_an_audit_that_could_not_read_every_run_does_not_pass(workbench: Workbench, tmp_path) -> None:
     store = tmp_path / "copy.db"
     copy(workbench.store, store)
     with closing(sqlite3.connect(store)) as database, database:
@@ -131,16 +128,17 @@ def test_an_audit_that_could_not_read_everything_does_not_say_that_all_is_well(w
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("name", "command"),
     [
-        ("validate", "RUN"),
-        ("reproduce", "RUN"),
-        ("diff", "RUN", "RUN"),
-        ("promote", "RUN", "--model", "m", "--alias", "champion"),
+        *((name, ("validate", "RUN")) for name in UNREADABLE),
+        ("in s3", ("reproduce", "RUN")),
+        ("in s3", ("diff", "RUN", "RUN")),
+        ("in s3", ("promote", "RUN", "--model", "m", "--alias", "champion")),
     ],
 )
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_who_needs_files_that_cannot_be_reached_is_told_so_in_one_line(workbench, name: str, command) -> None:
+def test_commands_that_need_unreachable_files_say_so_in_one_line(
+    workbench: Workbench, name: str, command: tuple[str, ...]
+) -> None:
     run_id = workbench.runs()[name].id
     done = workbench.run("repro", *(run_id if word == "RUN" else word for word in command))
     assert done.returncode == 2
@@ -148,8 +146,10 @@ def test_who_needs_files_that_cannot_be_reached_is_told_so_in_one_line(workbench
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_what_a_run_of_plain_mlflow_lacks_is_said_in_one_go(workbench: Workbench) -> None:
-    problems = audit(workbench)[1]["of plain MLflow"]["problems"]
+def test_a_run_of_plain_mlflow_is_listed_with_everything_that_it_lacks(
+    audited: tuple[int, dict[str, dict]],
+) -> None:
+    problems = audited[1]["of plain MLflow"]["problems"]
     assert problems == [
         "required tags and params: it has no git_commit, git_branch, git_remote, git_dirty, data_version, author, "
         "config_digest, lock_digest, image, manifest_digest, data_version, seed",
@@ -184,7 +184,7 @@ def test_people_see_a_table_of_what_needs_their_eyes(workbench: Workbench) -> No
     runs = workbench.runs()
     assert all(runs[name].id in done.stdout for name in ("altered", "failed", "killed"))
     assert runs["good"].id not in done.stdout
-    counted = "2 comply, 2 died, 2 do not comply, 3 cannot be told, 1 ended without a result."
+    counted = "2 comply, 2 died, 2 do not comply, 3 unknown, 1 ended without a result."
     assert counted in " ".join(done.stdout.split())
     assert ".." not in done.stdout
 
@@ -202,7 +202,8 @@ def test_only_the_dead_of_this_machine_are_closed(workbench: Workbench, tmp_path
             "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(workbench.path), str(other.path))
         )
         database.execute(
-            "UPDATE tags SET value = ? WHERE key = 'process' AND run_uuid = ?", (elsewhere, runs["killed child"].id)
+            "UPDATE tags SET value = ? WHERE key = 'reproducibility.process' AND run_uuid = ?",
+            (elsewhere, runs["killed child"].id),
         )
     status, found = audit(other, "--close-dead")
     assert status == 1  # one is altered still
@@ -215,21 +216,8 @@ def test_only_the_dead_of_this_machine_are_closed(workbench: Workbench, tmp_path
     assert after["good"].status == "FINISHED"
 
 
-def test_a_run_that_still_runs_is_left_alone(workbench: Workbench, tmp_path: Path, python, clean_env) -> None:
-    env = clean_env | {"PYTHONPATH": str(workbench.path / "src"), "PYTHONWARNINGS": "ignore"}
-    env |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'living.db'}"}
-    living = subprocess.Popen(
-        [python, "scripts/record.py"], env=env, cwd=workbench.path, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert living.stdout.readline() == "ready\n"
-        store = {"MLFLOW_TRACKING_URI": env["MLFLOW_TRACKING_URI"]}
-        done = workbench.run("repro", "audit", "first", "--close-dead", "--json", env=store)
-        verdicts = {run["verdict"] for run in json.loads(done.stdout)["runs"] if run["status"] == "RUNNING"}
-        assert verdicts == {"running"}
-        assert workbench.runs(tmp_path / "living.db")["killed"].status == "RUNNING"
-        assert "died" not in done.stdout
-    finally:
-        living.kill()
-        living.wait()
-        living.stdout.close()
+def test_a_run_that_still_runs_is_left_alone(workbench: AuditWorkbench) -> None:
+    runs = json.loads(workbench.while_alive.stdout)["runs"]
+    assert [run["verdict"] for run in runs if run["status"] == "RUNNING"] == ["running"]
+    assert "died" not in workbench.while_alive.stdout
+    assert workbench.runs()["killed"].status == "RUNNING"
