@@ -1,8 +1,8 @@
 """Carries answers into the project: derives its names, refuses what would break it, quotes the rest for each language.
 
-Cookiecutter loads this before it asks anything. It refuses here, while the project's folder is being named, and not in
-a pre-generation hook: a hook comes after the folder was made, can be switched off, and Cookiecutter prints a traceback
-over its words.
+Cookiecutter loads this before it asks anything. Answers are refused here, while Cookiecutter names the project's
+folder, and not in a pre-generation hook. A hook runs after the folder was made, it can be switched off, and
+Cookiecutter prints a traceback above its message.
 """
 
 import getpass
@@ -30,24 +30,24 @@ SOURCES, MACHINERY = PROJECT / "src", PROJECT / "packages"
 HOOKS = {path.read_text(encoding="utf-8") for path in (HERE / "hooks").glob("*.py")}
 
 LONGEST = {"project_name": 100, "description": 512, "author": 200, "tracking_uri": 512}
-LONGEST_SLUG = 40  # it is twice in a path, and Windows allows 260 characters; it is in lines, and lint allows 120
+LONGEST_SLUG = 40  # a path has it twice, and Windows allows 260 characters; a line has it, and lint allows 120
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 OVERRIDES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-# In the standard library of 3.11, gone from 3.13: the Python asked may be newer than the Python that trains.
+# In the standard library of 3.11 and not of 3.13. The Python that generates may be newer than the Python that trains.
 FORMER_STDLIB = {
     "aifc", "asynchat", "asyncore", "audioop", "cgi", "cgitb", "chunk", "crypt", "distutils", "imghdr", "imp",
     "lib2to3", "mailcap", "msilib", "nis", "nntplib", "ossaudiodev", "pipes", "smtpd", "sndhdr", "spwd", "sunau",
     "telnetlib", "uu", "xdrlib",
 }  # fmt: skip
 TOOLS = {"nox", "pip", "pkg_resources", "reproducibility", "setuptools", "test", "uv", "wheel"}
-# What the locked packages are imported as, where that is not their own name.
+# The names that locked packages are imported by, if they are not those of the packages.
 IMPORTED_AS = {
     "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits",
     "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml",
 }  # fmt: skip
-# Not installed, but libraries that are look whether they can be imported, and would find the project.
+# Not installed. Libraries that are installed try to import these, and would import the project instead.
 LOOKED_FOR = {
     "cupy",
     "dask",
@@ -74,7 +74,7 @@ class Answers(Extension):
         environment.filters.update(hexadecimal=hexadecimal, literally=literally)
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """Lets only files and hooks of the template be templates; any other text renders to itself.
+        """Treat only files and hooks of the template as templates; any other text renders to itself.
 
         Cookiecutter renders answers from the command line too: `<< 7*7 >>` would come out as 49, and worse would run.
         """
@@ -102,10 +102,11 @@ def generating(answers: Mapping[str, Any]) -> bool:
 
 @pass_context
 def literally(context: Context, text: str) -> str:
-    """The text itself; an empty author is whoever asks; the derived names are filled into the template's paths.
+    """Return *text* itself, with two exceptions: an empty author, and the template's paths.
 
-    Naming the project's folder is the first step of generating. It raises FailedHookException, which the command line
-    shows as it is, with one sentence for each answer that cannot be used.
+    An empty author becomes whoever asks. A path gets the derived names. The first path is the project's folder: there
+    FailedHookException is raised if answers are refused. Cookiecutter's command prints its text, which has one sentence
+    for each refused answer, and nothing else.
     """
     answers = context["cookiecutter"]
     if not generating(answers):
@@ -128,7 +129,7 @@ def whoever_asks() -> str:
         return known.stdout[: known.stdout.rindex(">") + 1]
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no entry anywhere
+    except (OSError, KeyError, ImportError):  # the user of a container may have no account
         return ""
 
 
@@ -138,7 +139,7 @@ def derived_names(project_name: str) -> dict[str, str]:
 
 
 def quoted(answer: str) -> str:
-    """A double-quoted string that TOML, YAML, JSON and Python all read back as the answer."""
+    """Return a double-quoted string that TOML, YAML, JSON and Python all read as the answer."""
     return json.dumps(answer, ensure_ascii=False)
 
 
@@ -186,7 +187,7 @@ def text_rule(question: str, answer: Any) -> str | None:
 
 
 def unprintable(character: str) -> bool:
-    """Whether a file format forbids it, an editor breaks the line at it, or it makes text read as what it is not."""
+    """Whether a file format forbids it, an editor breaks the line at it, or it shows text in another order."""
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or ord(character) & 0xFFFE == 0xFFFE
@@ -245,7 +246,7 @@ def uri_rule(tracking_uri: str) -> str | None:
         file_named = tracking_uri.startswith(f"{uri.scheme}:///") and uri.path.strip("/")
         if not file_named:
             return "must name the file, as in sqlite:///mlflow.db"
-        # .gitignore knows them by it: a database that git sees would make every run after the first a dirty one
+        # .gitignore has *.db: a database that git sees would be an uncommitted change of every run after the first
         return None if tracking_uri.endswith(".db") else "must name a file that ends in .db, as in sqlite:///mlflow.db"
     if holds_secret(uri):
         home = "MLFLOW_TRACKING_URI" if kind in DATABASES else "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

@@ -1,4 +1,4 @@
-"""Makes the new project's first commit, which its first run needs, and says what to do next; deletes nothing."""
+"""Makes the new project's first commit, which its first run needs, and prints what to do next; deletes nothing."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 
 AUTHOR = bytes.fromhex("<< cookiecutter.author | hexadecimal >>").decode().strip()
 
-# The first commit holds exactly what was generated, whatever git is told here to ignore, convert, sign or run.
+# The first commit holds exactly what was generated: settings of the user to ignore, convert, sign or run are not used.
 FIRST_COMMIT = {
     "init.defaultObjectFormat": "sha1",
     "core.excludesFile": "",
@@ -17,7 +17,7 @@ FIRST_COMMIT = {
     "core.hooksPath": os.devnull,
     "commit.gpgSign": "false",
 }
-# Who the user is and where git is configured stays; GIT_DIR and the like would lead to another repository.
+# What git gets: who the user is, and where the settings are. GIT_DIR and others would name another repository.
 KEPT = (
     "GIT_AUTHOR_",
     "GIT_COMMITTER_",
@@ -29,7 +29,7 @@ KEPT = (
 
 
 def main() -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # an author whom this terminal cannot spell is no reason to fail
+    sys.stdout.reconfigure(errors="backslashreplace")  # some terminals cannot print every author
     print(first_commit())
     folder = str(Path.cwd())
     print("\nNext:")
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def first_commit() -> str:
-    """Commits all files in a new repository here, and returns what was done or what is left to do."""
+    """Commit all files in a new repository here; return what was done, or what the user has to do."""
     try:
         outer = git("rev-parse", "--git-dir")
     except OSError:
@@ -53,10 +53,10 @@ def first_commit() -> str:
         )
     if outer.returncode == 0 or "safe.directory" in outer.stderr:
         return (
-            "This folder lies in a git repository that was there before, so no new one was made.\n"
+            "This folder is inside another git repository, so no new one was made.\n"
             'The first run needs the files committed: git add -A . and git commit -m "Add the project"'
         )
-    said = ""
+    note = ""
     try:
         done("init", "--quiet", "--template=")
         done("symbolic-ref", "HEAD", "refs/heads/main")
@@ -65,7 +65,7 @@ def first_commit() -> str:
             email = email or "noreply@localhost"  # git wants one, and nobody gave one
             done("config", "user.name", name)
             done("config", "user.email", email)
-            said = f"\ngit did not know you: in this repository, and nowhere else, you are now {name} <{email}>."
+            note = f"\ngit has no name for you: in this repository, and nowhere else, you are now {name} <{email}>."
         done("add", "--all")
         done("commit", "--quiet", "--no-verify", "--message", "Generate the project from its template")
     except subprocess.CalledProcessError as error:
@@ -73,11 +73,11 @@ def first_commit() -> str:
             f"The project is here, but git could not commit it and said: {error.stderr.strip()}\n"
             'The first run needs a commit: git add -A, git commit -m "First commit"'
         )
-    return f"Made a git repository with the first commit.{said}"
+    return f"Made a git repository with the first commit.{note}"
 
 
 def identity_known() -> bool:
-    """Whether git has a name and an address from the user, not guessed from the machine."""
+    """Whether the user gave git a name and an address; git's guesses from the machine do not count."""
     roles = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
     return all(git("-c", "user.useConfigOnly=true", "var", role).returncode == 0 for role in roles)
 
@@ -88,7 +88,7 @@ def done(*arguments: str) -> None:
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key.startswith(KEPT) or key[:4] != "GIT_"}
-    environment.pop("EMAIL", None)  # git would commit with it, but a run's author is not read from it
+    environment.pop("EMAIL", None)  # git would use this address, but a run's author is not read from it
     environment |= {"LC_ALL": "C", "GIT_ATTR_NOSYSTEM": "1"}
     settings = [part for key, value in FIRST_COMMIT.items() for part in ("-c", f"{key}={value}")]
     return subprocess.run(
