@@ -62,9 +62,9 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[
 
 
 def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Return the text that ``git <arguments>`` prints, without its last line end; None when git fails or prints nothing.
+    """Return what ``git <arguments>`` prints in *folder*, as text without its last line end; None if that is nothing.
 
-    Raises Refused when git is missing.
+    None also when git fails. Raises Refused when git is missing.
     """
     finished = _finished(folder, arguments, b"", environment or {})
     text = os.fsdecode(finished.stdout).removesuffix("\n")
