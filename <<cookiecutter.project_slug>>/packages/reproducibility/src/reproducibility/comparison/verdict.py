@@ -8,7 +8,7 @@ On the reproduction:
 - ``reproduces_note``: what differs first, what was forced, and in what the inputs differ.
 
 On the run, from its last reproduction: ``reproduced_by``, ``reproduced_verdict``, ``reproduced_note``.
-Anybody can write tags. So a verdict to rely on comes from `reproduce.compare_again`, which compares both runs again.
+Anybody can write tags. So a verdict to rely on comes from `compare_with_last_reproduction`, which compares both again.
 """
 
 from dataclasses import asdict, dataclass

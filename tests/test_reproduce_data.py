@@ -1,0 +1,113 @@
+"""`repro reproduce` finds the data of a run by its content, wherever it is now, and names what differs."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from needs import skip_without
+from reproductions import TinyWorkbench, remote_of
+from workbench import RecordedRun
+
+
+@pytest.fixture(scope="module")
+def workbench(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> TinyWorkbench:
+    return TinyWorkbench.new(run_in, project, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def clean(workbench: TinyWorkbench) -> RecordedRun:
+    return workbench.by_id(workbench.train("clean"))
+
+
+def test_one_changed_byte_of_data_is_named(workbench: TinyWorkbench, clean: RecordedRun) -> None:
+    workbench.write("data/raw/a.csv", "1,3\n")
+    workbench.write("data/raw/new.csv", "5\n")
+    try:
+        message = workbench.refused(clean.id)
+    finally:
+        workbench.write("data/raw/a.csv", "1,2\n")
+        (workbench.path / "data/raw/new.csv").unlink()
+    assert f"data_version: the data of the run (data/raw, {clean.tags['data_version'][:19]}...)" in message
+    assert "changed: a.csv; added since: new.csv" in message
+    assert "--data PATH" in message
+
+
+def test_data_that_was_moved_is_taken_from_the_place_that_the_user_names(
+    workbench: TinyWorkbench, clean: RecordedRun, tmp_path: Path
+) -> None:
+    moved = Path(shutil.move(workbench.path / "data" / "raw", tmp_path / "moved"))
+    try:
+        assert "nothing that can be read is at" in workbench.refused(clean.id)
+        workbench.identical(clean.id, "--data", str(moved))
+    finally:
+        shutil.move(moved, workbench.path / "data" / "raw")
+
+
+def test_data_is_put_together_from_the_files_that_are_left_and_git_history(
+    workbench: TinyWorkbench, clean: RecordedRun
+) -> None:
+    here = workbench.git("rev-parse", "HEAD")
+    workbench.git("add", "--force", "data/raw/a.csv")
+    workbench.git("commit", "--quiet", "--message=The data, for once")
+    workbench.write("data/raw/a.csv", "1,3\n")
+    workbench.git("commit", "--quiet", "--all", "--message=Other data")
+    try:
+        workbench.identical(clean.id)
+        assert (workbench.path / "data/raw/a.csv").read_text("utf-8") == "1,3\n"
+    finally:
+        workbench.git("reset", "--quiet", "--soft", here)
+        workbench.git("reset", "--quiet")
+        workbench.write("data/raw/a.csv", "1,2\n")
+
+
+def test_a_committed_file_comes_from_the_commit(workbench: TinyWorkbench) -> None:
+    run_id = workbench.train("committed data", "data.path=data/penguins.csv")
+    (workbench.path / "data/penguins.csv").unlink()
+    try:
+        workbench.identical(run_id)
+    finally:
+        workbench.git("checkout", "--quiet", ".")
+
+
+@pytest.mark.parametrize("place", ["above", "absolute"])
+def test_data_outside_the_project(workbench: TinyWorkbench, place: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_text("7,8\n", encoding="utf-8")
+    path = os.path.relpath(outside, workbench.path) if place == "above" else str(outside)
+    run_id = workbench.train(f"data {place}", f"data.path={path}")
+    workbench.identical(run_id)
+    moved = outside.rename(tmp_path / "moved.csv")
+    assert "nothing that can be read is at" in workbench.refused(run_id)
+    answer = workbench.reproduce(run_id, "--data", str(moved))
+    assert (answer.status, answer.report["forced"]) == (0, [])
+    reproduction = workbench.by_id(answer.report["reproduction"])
+    assert reproduction.params["data.path"] == (path if place == "above" else str(moved))
+    assert workbench.run("repro", "validate", reproduction.id).returncode == 0
+
+
+def test_data_of_dvc_is_pulled_by_the_pointer_of_the_commit(workbench: TinyWorkbench, tmp_path: Path) -> None:
+    pointing = workbench.clone(remote_of(workbench, tmp_path), tmp_path / "pointing")
+    pointing.write(".dvc/config", "")
+    pointing.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")  # as `dvc init` does it
+    content = b"first"
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    pointing.write("data/kept.bin.dvc", f"outs:\n- md5: {digest}\n  size: 5\n  hash: md5\n  path: kept.bin\n")
+    pointing.write("data/.gitignore", "/kept.bin\n")
+    pointing.write("data/kept.bin", content.decode())
+    pointing.commit()
+    run_id = pointing.train("pointing", "data.path=data/kept.bin")
+    pointing.write("data/kept.bin", "later")
+    if shutil.which("dvc") is None:
+        assert "install dvc, for which the commit has a pointer" in pointing.refused(run_id)
+        skip_without("dvc")
+    cached = pointing.path / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(content)
+    pointing.identical(run_id)
+    assert (pointing.path / "data/kept.bin").read_text("utf-8") == "later"
