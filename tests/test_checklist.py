@@ -170,8 +170,8 @@ def test_an_id_that_is_none_is_refused(workbench: ReviewWorkbench, run_id: str) 
     assert "has no run" in workbench.refused("--run", "f" * 32)
     assert "no such" in workbench.refused("--event", "nowhere.json").lower()
     assert "--event" in workbench.refused("--event", "")
-    for told in ("[]", '{"pull_request": [1], "after": {"x": 1}}', "no json"):
-        event = workbench.write(".cache/event.json", told)
+    for content in ("[]", '{"pull_request": [1], "after": {"x": 1}}', "no json"):
+        event = workbench.write(".cache/event.json", content)
         assert "--event" in workbench.refused("--event", str(event))
 
 

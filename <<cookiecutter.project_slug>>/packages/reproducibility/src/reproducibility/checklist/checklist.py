@@ -1,4 +1,4 @@
-"""The checklist of a code review: six items, each inspected whatever the answer to the others is."""
+"""The checklist of a code review: six items, each inspected independently of the others."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """A pull request: what GitHub tells the workflow that it started, and which run the pull request's text names.
 
-Whoever opens a pull request writes all of it. Here it is data: it reaches no shell, and a run's id is 32 hexadecimal
+The author of a pull request writes all of it. Here it is data: it reaches no shell, and a run's id is 32 hexadecimal
 digits or refused.
 """
 

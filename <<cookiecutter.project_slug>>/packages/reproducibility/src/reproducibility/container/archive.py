@@ -56,7 +56,7 @@ def _names(store: Relay) -> Iterator[str]:
 def reset_admin() -> None:
     """Give the admin the password that the server was started with; raises MLflow's error if there is no such user.
 
-    A restored database has the logins of the backup, and whoever restores it may know the new server's password only.
+    A restored database has the logins of the backup, and the person who restores it may know none of their passwords.
     """
     from mlflow.server.auth.config import read_auth_config
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore

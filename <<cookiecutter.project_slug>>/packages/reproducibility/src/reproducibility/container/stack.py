@@ -88,7 +88,7 @@ def read_settings() -> ServerSettings:
     # As Compose does it: the environment wins.
     values = dotenv_values(stream=io.StringIO(text)) | {name: os.environ[name] for name in _KEYS if name in os.environ}
     if missing := [name for name in _KEYS if not values.get(name)]:
-        fix = "add them, with long random values for the secrets; or move .env away to have it made anew"
+        fix = "add them, with long random values for the secrets; or rename .env, and a new one is made"
         refuse(".env", f"{', '.join(missing)} is not set in it", fix)
     return ServerSettings(values["SERVER_ADDRESS"], values["SERVER_PORT"], values["SERVER_ADMIN_USERNAME"])
 
