@@ -1,7 +1,9 @@
-"""Refusals: a run that could not be made again is refused with every reason at once, before anything is created."""
+"""Refusals: a run that could not be reproduced is refused with every reason at once, before anything is created."""
 
 import json
+import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,33 +12,13 @@ from shutil import rmtree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import INSIDE, Workbench
+from reproducibility.errors import GATE, Violation, gate_violation
+from workbench import INSIDE, SCRIPTS, Workbench
 
 NOBODY = dict.fromkeys(("AUTHOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME"))
 EXPERIMENT = ("--config", "configs/experiment.yaml")
-
-# The standard experiment without its training: with TAGS and, instead of a file's, the values of CONFIG.
-SCRIPT = f"""
-import atexit, json, os, sys
-import click
-from PACKAGE.config import ExperimentConfig
-from reproducibility import experiment_command, tracked_run
-
-atexit.register(lambda: print("mlflow was imported" if "mlflow" in sys.modules else "mlflow was not imported"))
-
-def run_experiment(config):
-    with tracked_run(config, tags=json.loads(os.environ.get("TAGS", "{{}}"))) as run:
-        print({INSIDE!r})
-    return run.info.run_id
-
-@click.command()
-def from_values():
-    run_experiment(eval(os.environ["CONFIG"]))
-
-if __name__ == "__main__":
-    (from_values if "CONFIG" in os.environ else experiment_command(ExperimentConfig, run_experiment))()
-"""
 VALUES = {"experiment_name": "attempt", "seed": 1, "data": {"path": "data/penguins.csv"}}
+SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 
 Refused = Callable[..., str]
 
@@ -45,27 +27,26 @@ Refused = Callable[..., str]
 def workbench(run_in: Callable[..., CompletedProcess[str]], fresh_project: Path) -> Workbench:
     """A project whose script, committed, tries to start a run."""
     workbench = Workbench(run_in, fresh_project)
-    workbench.write("scripts/attempt.py", SCRIPT)
+    workbench.add("attempt.py")
     workbench.commit()
     return workbench
 
 
 @pytest.fixture
 def refused(workbench: Workbench) -> Refused:
-    """`refused(env=…)`: tries to start a run, sees that nothing was created or computed, returns the one message."""
+    """`refused(env=…)`: tries to start a run, checks that nothing was created or computed, returns the one message."""
 
     def refuse(
         *arguments: str, env: dict[str, str | None] | None = None, values: object = None, tags: object = None
     ) -> str:
-        env = dict(env or {}) | ({} if values is None else {"CONFIG": repr(values)})
+        env = dict(env or {}) | ({} if values is None else {"CONFIG": json.dumps(values)})
         env |= {} if tags is None else {"TAGS": json.dumps(tags)}
-        command = () if values is not None else (EXPERIMENT[0], EXPERIMENT[1], *arguments)
+        command = () if values is not None else (*EXPERIMENT, *arguments)
         before = everything_in(workbench.path)
         done = workbench.run("python", "scripts/attempt.py", *command, env=env)
         assert done.returncode == 2, done.stdout + done.stderr
         assert INSIDE not in done.stdout
         assert "Traceback" not in done.stderr
-        assert "mlflow was not imported" in done.stdout
         assert everything_in(workbench.path) == before
         assert done.stderr.startswith("Error: ")
         assert "To fix it: " in done.stderr
@@ -85,13 +66,121 @@ def set_policy(workbench: Workbench, before: str, after: str) -> None:
     workbench.commit()
 
 
-def test_nothing_speaks_against_a_committed_project_under_the_strictest_policy(workbench: Workbench) -> None:
+def test_a_committed_project_is_accepted_under_the_strictest_policy(workbench: Workbench) -> None:
     set_policy(workbench, "uncommitted_changes: snapshot", "uncommitted_changes: refuse")
     set_policy(workbench, "uncommitted_config: snapshot", "uncommitted_config: refuse")
     done = workbench.run("python", "scripts/attempt.py", *EXPERIMENT, "--set", "seed=7", env={"TAGS": '{"note": "x"}'})
     assert done.returncode == 0, done.stderr
+    assert INSIDE in done.stdout
     (run,) = workbench.runs().values()
     assert (run.status, run.params["seed"], run.tags["note"], run.tags["git_dirty"]) == ("FINISHED", "7", "x", "false")
+
+
+def test_a_refusal_waits_for_no_import_of_mlflow(workbench: Workbench) -> None:
+    (workbench.path / "data/penguins.csv").unlink()
+    done = workbench.run("python", "scripts/attempt.py", *EXPERIMENT, fresh=True)
+    assert done.returncode == 2
+    assert done.stdout == "mlflow was not imported\n"
+
+
+def test_the_gate_s_sentence_is_found_in_what_mlflow_makes_of_it() -> None:
+    violation = Violation(GATE, "this run (a. b) has no seed", "set one. Then train")
+    assert gate_violation(f"API request failed: INVALID_PARAMETER_VALUE: {violation}\n") == violation
+    assert gate_violation(f"API request failed: {Violation('seed', 'it is missing', 'set one')}") is None
+
+
+# --- configs and tags that are wrong by themselves
+
+
+def without(*keys: str) -> dict[str, object]:
+    return {key: value for key, value in VALUES.items() if key not in keys}
+
+
+NAMES = ("", "x" * 251, "what?", "line\nbreak", "a//b", "../up", "/top", "end/", ".")  # that MLflow does not keep
+
+# Name: the values, the tags, and what the refusal says.
+CASES: dict[str, tuple[object, dict[str, object], str]] = {
+    **{
+        f"data {data!r}": (VALUES | {"data": data}, {}, "data.path: the config does not say where the data is")
+        for data in ({}, None, "data/penguins.csv", {"path": None}, {"path": ""}, {"path": 3})
+    },
+    "no seed": (without("seed"), {}, "seed: no seed is set"),
+    **{
+        f"seed {seed!r}": (VALUES | {"seed": seed}, {}, f"seed: {seed!r} is not a whole number from 0 to 4294967295")
+        for seed in (-1, 2**32, True, "42", 1.5)
+    },
+    **{
+        f"author {value!r} by hand": (
+            VALUES,
+            {"author": value},
+            f"author: this tag is gathered, it cannot be set to {value!r} by hand",
+        )
+        for value in ("", "Somebody Else")
+    },
+    "a long tag": (VALUES, {"note": "x" * 8001}, "note: the tag has 8001 characters, more than the 8000"),
+    "a long param": (VALUES | {"note": "x" * 6001}, {}, "note: the param has 6001 characters, more than the 6000"),
+    **{f"tag named {key[:20]!r}": (VALUES, {key: "1"}, "the name of this tag") for key in NAMES},
+    **{
+        # A name that is empty or has a dot would be another's in a config, too.
+        f"param named {key[:20]!r}": (
+            VALUES | {key: "1"},
+            {},
+            "it could not be read back" if not key or "." in key else "the name of this param",
+        )
+        for key in NAMES
+    },
+    "data_version in the config": (
+        VALUES | {"data_version": "mine"},
+        {},
+        "a config cannot say which version its data has",
+    ),
+    **{
+        f"tag of {value!r}": (VALUES, {"note": value}, f"note: the tag is {value!r}, not text")
+        for value in (3, None, ["a"], True)
+    },
+    **{
+        f"value {value!r}": (VALUES | {"x": value}, {}, "config: it holds a value that cannot be recorded")
+        for value in (math.nan, math.inf, {1, 2}, b"x", print)
+    },
+    **{
+        f"experiment {name!r}": (
+            VALUES | {"experiment_name": name},
+            {},
+            "experiment_name: the config does not name the experiment",
+        )
+        for name in (None, "", " ", 3)
+    },
+    "a secret in a tag": (VALUES, {"ticket": SECRET}, "ticket: the tag looks like a GitHub token"),
+    "a secret in a param": (VALUES | {"token": SECRET}, {}, "token: the param looks like a GitHub token"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """{name of a case: the refusal of its run}, from one process that tries them all, in the project itself."""
+    folder = tmp_path_factory.mktemp("attempts")
+    attempts = {name: (values, tags) for name, (values, tags, _) in CASES.items()}
+    (folder / "attempts").write_bytes(pickle.dumps(attempts))
+    workbench = Workbench(run_in, project)
+    before = everything_in(project)
+    done = workbench.script("attempt_each.py", folder / "attempts", fresh=True)
+    assert done.returncode == 0, done.stderr
+    assert everything_in(project) == before
+    answer = json.loads(done.stdout)
+    assert not answer["imported"]
+    return answer["refusals"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_config_or_a_tag_that_cannot_be_recorded_is_refused(refusals: dict[str, str], name: str) -> None:
+    assert CASES[name][2] in refusals[name]
+    assert ". To fix it: " in refusals[name]
+
+
+def test_no_refusal_repeats_a_secret(refusals: dict[str, str]) -> None:
+    assert SECRET not in "".join(refusals.values())
 
 
 # --- the code
@@ -99,9 +188,9 @@ def test_nothing_speaks_against_a_committed_project_under_the_strictest_policy(w
 
 def test_a_project_without_a_repository_is_refused(workbench: Workbench, refused: Refused) -> None:
     rmtree(workbench.path / ".git")
-    said = refused(env={"AUTHOR": "Ada"})
-    assert "git_commit: " in said
-    assert "git init" in said
+    message = refused(env={"AUTHOR": "Ada"})
+    assert "git_commit: " in message
+    assert "git init" in message
 
 
 def test_a_machine_without_git_is_refused(workbench: Workbench, refused: Refused, python: Path) -> None:
@@ -111,18 +200,18 @@ def test_a_machine_without_git_is_refused(workbench: Workbench, refused: Refused
 def test_a_repository_without_a_commit_is_refused(workbench: Workbench, refused: Refused) -> None:
     rmtree(workbench.path / ".git")
     workbench.git("init", "--quiet")
-    said = refused(env={"AUTHOR": "Ada"})
-    assert "has no commit yet" in said
-    assert "git commit" in said
+    message = refused(env={"AUTHOR": "Ada"})
+    assert "has no commit yet" in message
+    assert "git commit" in message
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give a repository away")
 def test_a_repository_of_another_user_is_refused(workbench: Workbench, refused: Refused) -> None:
     for path in (workbench.path, workbench.path / ".git"):
         os.chown(path, 12345, 12345)
-    said = refused(env={"AUTHOR": "Ada"})
-    assert "dubious ownership" in said
-    assert "git config --global --add safe.directory" in said
+    message = refused(env={"AUTHOR": "Ada"})
+    assert "dubious ownership" in message
+    assert "git config --global --add safe.directory" in message
 
 
 @pytest.mark.parametrize("change", ["an edit", "a new file"])
@@ -132,9 +221,9 @@ def test_changes_are_refused_where_the_policy_says_so(workbench: Workbench, refu
         workbench.edit("pyproject.toml", "[build-system]", "# edited\n[build-system]")
     else:
         workbench.write("notes.txt", "new")
-    said = refused()
-    assert "uncommitted_changes: the work tree differs from the commit" in said
-    assert "commit or stash" in said
+    message = refused()
+    assert "uncommitted_changes: the work tree differs from the commit" in message
+    assert "commit or stash" in message
 
 
 def test_a_config_that_differs_from_the_commit_is_refused_where_the_policy_says_so(
@@ -142,9 +231,9 @@ def test_a_config_that_differs_from_the_commit_is_refused_where_the_policy_says_
 ) -> None:
     set_policy(workbench, "uncommitted_config: snapshot", "uncommitted_config: refuse")
     workbench.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 6")
-    said = refused()
-    assert "configs/experiment.yaml differs from the commit" in said
-    assert "git add configs/experiment.yaml" in said
+    message = refused()
+    assert "configs/experiment.yaml differs from the commit" in message
+    assert "git add configs/experiment.yaml" in message
 
 
 def test_a_config_without_a_file_is_refused_where_configs_must_be_committed(
@@ -167,28 +256,23 @@ def test_an_empty_data_file_is_refused(workbench: Workbench, refused: Refused) -
     assert "data_version: data/penguins.csv holds no data" in refused()
 
 
-def test_an_empty_data_folder_is_refused(workbench: Workbench, refused: Refused, tmp_path: Path) -> None:
+def test_an_empty_data_folder_is_refused(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     assert "no file is in it" in refused(values=VALUES | {"data": {"path": str(tmp_path / "rows")}})
-
-
-@pytest.mark.parametrize("data", [{}, None, "data/penguins.csv", {"path": None}, {"path": ""}, {"path": 3}])
-def test_a_config_that_names_no_data_is_refused(refused: Refused, data: object) -> None:
-    assert "data.path: the config does not say where the data is" in refused(values=VALUES | {"data": data})
 
 
 def test_data_that_changes_while_it_is_read_is_refused(refused: Refused, tmp_path: Path) -> None:
     rows = tmp_path / "rows.bin"
     with rows.open("wb") as file:
         file.truncate(256 * 2**20)
-    writing = f"f = open({str(rows)!r}, 'ab', buffering=0)\nprint(f.write(b'x'), flush=True)\nwhile True: f.write(b'x')"
-    with subprocess.Popen([sys.executable, "-c", writing], stdout=subprocess.PIPE) as writer:
+    command = [sys.executable, SCRIPTS / "keep_writing.py", rows]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         try:
             writer.stdout.readline()
-            said = refused(values=VALUES | {"data": {"path": str(rows)}})
+            message = refused(values=VALUES | {"data": {"path": str(rows)}})
         finally:
             writer.kill()
-    assert "rows.bin changed while it was read" in said
+    assert "rows.bin changed while it was read" in message
 
 
 # --- the author, the seed
@@ -197,9 +281,9 @@ def test_data_that_changes_while_it_is_read_is_refused(refused: Refused, tmp_pat
 def test_a_run_of_nobody_is_refused(workbench: Workbench, refused: Refused) -> None:
     for key in ("user.name", "user.email"):
         workbench.git("config", "--unset", key)
-    said = refused(env=NOBODY)
-    assert "author: nobody is named" in said
-    assert "git config user.name" in said
+    message = refused(env=NOBODY)
+    assert "author: nobody is named" in message
+    assert "git config user.name" in message
 
 
 @pytest.mark.parametrize("author", ["", "  "])
@@ -216,21 +300,7 @@ def test_a_config_file_without_a_seed_is_refused(workbench: Workbench, refused: 
     assert "seed: is missing" in refused()
 
 
-def test_values_without_a_seed_are_refused(refused: Refused) -> None:
-    assert "seed: no seed is set" in refused(values={key: VALUES[key] for key in VALUES if key != "seed"})
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32, True, "42", 1.5])
-def test_a_seed_that_no_library_takes_is_refused(refused: Refused, seed: object) -> None:
-    assert f"seed: {seed!r} is not a whole number from 0 to 4294967295" in refused(values=VALUES | {"seed": seed})
-
-
 # --- the tags and params
-
-
-@pytest.mark.parametrize("value", ["", "Somebody Else"])
-def test_a_gathered_tag_cannot_be_emptied_or_set_by_hand(refused: Refused, value: str) -> None:
-    assert f"author: this tag is gathered, it cannot be set to {value!r} by hand" in refused(tags={"author": value})
 
 
 @pytest.mark.parametrize(("tags", "state"), [({}, "missing"), ({"ticket": ""}, "empty"), ({"ticket": " \n"}, "empty")])
@@ -246,48 +316,8 @@ def test_a_param_that_the_team_requires_is_required(workbench: Workbench, refuse
     assert "model.dropout: the required param is missing" in refused()
 
 
-def test_a_tag_longer_than_mlflow_keeps_is_refused_not_cut(refused: Refused) -> None:
-    assert "note: the tag has 8001 characters, more than the 8000" in refused(tags={"note": "x" * 8001})
-
-
-def test_a_param_longer_than_mlflow_keeps_is_refused_not_cut(refused: Refused) -> None:
-    assert "note: the param has 6001 characters, more than the 6000" in refused(values=VALUES | {"note": "x" * 6001})
-
-
-@pytest.mark.parametrize("key", ["", "x" * 251, "what?", "line\nbreak", "a//b", "../up", "/top", "end/", "."])
-@pytest.mark.parametrize("kind", ["tag", "param"])
-def test_a_name_that_mlflow_does_not_keep_is_refused(refused: Refused, kind: str, key: str) -> None:
-    said = refused(tags={key: "1"}, values=VALUES) if kind == "tag" else refused(values=VALUES | {key: "1"})
-    # A name that is empty or has a dot would be another's in a config, too.
-    reason = "it could not be read back" if kind == "param" and (not key or "." in key) else f"the name of this {kind}"
-    assert reason in said
-
-
-def test_a_key_that_the_provenance_needs_for_itself_is_refused(refused: Refused) -> None:
-    assert "a config cannot say which version its data has" in refused(values=VALUES | {"data_version": "mine"})
-
-
-@pytest.mark.parametrize("value", [3, None, ["a"], True])
-def test_a_tag_that_is_not_text_is_refused(refused: Refused, value: object) -> None:
-    assert f"note: the tag is {value!r}, not text" in refused(tags={"note": value})
-
-
-@pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "{1, 2}", "b'x'", "os"])
-def test_a_value_that_no_file_can_keep_is_refused(refused: Refused, workbench: Workbench, value: str) -> None:
-    workbench.edit("scripts/attempt.py", 'eval(os.environ["CONFIG"])', f'eval(os.environ["CONFIG"]) | {{"x": {value}}}')
-    workbench.commit()
-    assert "config: it holds a value that cannot be recorded" in refused(values=VALUES)
-
-
 def test_going_on_with_an_earlier_run_is_refused(refused: Refused) -> None:
     assert "MLFLOW_RUN_ID: it says to go on with run abc" in refused(env={"MLFLOW_RUN_ID": "abc"})
-
-
-@pytest.mark.parametrize("name", [None, "", " ", 3])
-def test_a_run_without_an_experiment_is_refused(refused: Refused, name: object) -> None:
-    assert "experiment_name: the config does not name the experiment" in refused(
-        values=VALUES | {"experiment_name": name}
-    )
 
 
 # --- the policy
@@ -296,7 +326,11 @@ def test_a_run_without_an_experiment_is_refused(refused: Refused, name: object) 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("uncommitted_changes: snapshot", "uncommitted_changes: ignore", "policy.uncommitted_changes: expected"),
+        (
+            "uncommitted_changes: snapshot",
+            "uncommitted_changes: ignore",
+            "uncommitted_changes: input should be 'snapshot' or 'refuse'",
+        ),
         ("uncommitted_changes: snapshot", "uncomitted_changes: snapshot", "did you mean policy.uncommitted_changes"),
         ("  environment_drift: refuse\n", "", "policy.environment_drift: is missing"),
         ("policy:\n", "policies:\n", "policy.required_tags: is missing"),
@@ -319,36 +353,27 @@ def test_a_policy_that_requires_nothing_is_refused(workbench: Workbench, refused
 
 def test_a_project_without_a_policy_file_is_refused(workbench: Workbench, refused: Refused) -> None:
     (workbench.path / "configs/base.yaml").unlink()
-    assert "base.yaml" in refused(values=VALUES)
+    message = refused(values=VALUES, env={"REPRODUCIBILITY_PROJECT": str(workbench.path)})
+    assert f"REPRODUCIBILITY_PROJECT: {workbench.path} has no configs/base.yaml" in message
 
 
 # --- all of it
 
 
-def test_everything_that_speaks_against_a_run_is_said_at_once(workbench: Workbench, refused: Refused) -> None:
+def test_every_reason_is_reported_at_once(workbench: Workbench, refused: Refused) -> None:
     set_policy(workbench, "    - git_commit\n", "    - git_commit\n    - ticket\n")
     rmtree(workbench.path / ".git")
     (workbench.path / "data/penguins.csv").unlink()
     (workbench.path / "requirements.txt").unlink()
-    said = refused(
+    message = refused(
         env=NOBODY | {"MLFLOW_RUN_ID": "abc"},
         values=VALUES | {"seed": None, "experiment_name": "", "note": "x" * 6001},
         tags={"ticket": "", "image": "mine"},
     )
-    keys = [line.split(":")[0].removeprefix("  - ") for line in said.splitlines()[1:]]
+    keys = [line.split(":")[0].removeprefix("  - ") for line in message.splitlines()[1:]]
     assert set(keys) == {
         *("git_commit", "data_version", "author", "lock_digest", "seed", "image", "experiment_name"),
         *("MLFLOW_RUN_ID", "note", "ticket"),
     }
-    assert "Error: 10 things to fix:" in said
-    assert said.count("To fix it: ") == 10
-
-
-@pytest.mark.parametrize("where", ["tags", "values"])
-def test_a_secret_in_a_tag_or_a_param_is_refused_and_not_repeated(refused: Refused, where: str) -> None:
-    secret = "ghp_" + "a1B2c3D4e5F6" * 3
-    tags, values = ({"ticket": secret}, VALUES) if where == "tags" else ({}, VALUES | {"token": secret})
-    message = refused(values=values, tags=tags)
-    assert ("ticket" if where == "tags" else "token") in message
-    assert "a GitHub token" in message
-    assert secret not in message
+    assert "Error: 10 things to fix:" in message
+    assert message.count("To fix it: ") == 10
