@@ -1,4 +1,4 @@
-"""Prints the version of the data argv[1], as four processes find it 200 times with the cache argv[2]; each answer once."""
+"""Prints the version of the data argv[1], as four processes find it 200 times with the cache argv[2]; once if equal."""
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
