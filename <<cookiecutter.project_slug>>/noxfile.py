@@ -27,7 +27,7 @@ nox.options.sessions = ["lint", "tests"]
 def install(session: nox.Session, lock: str, *where: str) -> None:
     """Install exactly what *lock* pins, with hashes checked, and then this project's packages in place.
 
-    The server runs none of the project's own code, so its environment gets only the machinery. *where* are options of uv
+    The server runs none of the project's own code, so its environment gets only the machinery. *where*: options of uv
     that name another environment than the session's.
     """
     packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
@@ -72,7 +72,7 @@ def validate(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def diff(session: nox.Session) -> None:
-    """Say why two recorded runs differ, and in what: nox -s diff -- last~1 last [--html page.html]"""
+    """Show in what two recorded runs differ, and why: nox -s diff -- last~1 last [--html page.html]"""
     install(session, "requirements.txt")
     # Status 1 says that the runs differ: an answer. With --results it says that their results differ: a failed check.
     session.run("repro", "diff", *session.posargs, success_codes=[0] if "--results" in session.posargs else [0, 1])

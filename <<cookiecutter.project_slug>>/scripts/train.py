@@ -6,8 +6,8 @@ from << cookiecutter.package_name >>.config import ExperimentConfig
 
 
 def run_experiment(config: ExperimentConfig) -> str:
-    """Train a classifier of penguins, record how well it does, and validate the run."""
-    # Here, not above: a typo in a config must not wait until the libraries are loaded.
+    """Train a classifier of penguins, record its metrics and model, and validate the run."""
+    # Imported here: a typo in a config is reported at once, and not after the libraries are loaded.
     from << cookiecutter.package_name >>.experiment import run_experiment
 
     return run_experiment(config)

@@ -1,7 +1,7 @@
 """The standard experiment: python templates/experiment.py --config configs/experiment.yaml
 
-Copy it to scripts/, fill in train_and_evaluate, and run the copy the same way. Everything else is done for you: the run
-is refused if it could not be made again, carries its tags, params and evidence, and is judged again before it ends.
+Copy this file to scripts/, fill in `train_and_evaluate`, and start the copy in the same way. The rest is done for you: a
+run that could not be reproduced is refused; any other gets its tags, params and evidence, and is checked at its end.
 """
 
 import mlflow
@@ -13,7 +13,7 @@ from << cookiecutter.package_name >>.data import load_split
 
 
 def train_and_evaluate(config: ExperimentConfig) -> None:
-    """Your experiment. Here: how well does always guessing the most frequent species do?"""
+    """Your experiment. Here: how good is a model that always guesses the most frequent species?"""
     split = load_split(config.data, config.seed)
     model = DummyClassifier().fit(split.x_train, split.y_train)
     mlflow.log_metric("test_accuracy", model.score(split.x_test, split.y_test))

@@ -1,4 +1,4 @@
-"""What the tests share: the sample config, and a tracking store of their own so that none touches the team's."""
+"""What the tests share: the sample config, and a tracking store of their own, so that no test writes to the team's."""
 
 import os
 import shutil

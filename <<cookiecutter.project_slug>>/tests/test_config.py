@@ -1,4 +1,4 @@
-"""The knobs: what can be set, and what is refused."""
+"""The config: what can be set, and what is refused."""
 
 import pytest
 from reproducibility import PROJECT_ROOT, Refused, load

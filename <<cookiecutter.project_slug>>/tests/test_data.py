@@ -1,4 +1,4 @@
-"""The data: the rows held out, and what happens when there is no table."""
+"""The data: which rows are held out, and which tables are refused."""
 
 import pytest
 from reproducibility import Refused

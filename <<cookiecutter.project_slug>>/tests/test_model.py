@@ -1,4 +1,4 @@
-"""The model: it learns from tables with holes, and its randomness is the seed's."""
+"""The model: it learns from tables with missing values, and all its randomness comes from the seed."""
 
 import numpy as np
 

@@ -13,6 +13,7 @@ VALUES = {"experiment_name": "stored", "seed": 1, "data": {"path": "data/penguin
 
 def switch_off(server: str) -> None:
     requests.post(f"{server}/die", data="{}", timeout=60)
+    mlflow.log_metric("accuracy", 1.0)
 
 
 def drop_metrics(database: str) -> None:
@@ -29,7 +30,6 @@ def main(name: str, function: str | None, argument: str | None) -> None:
         print("the experiment is running")
         if function:
             {"switch_off": switch_off, "drop_metrics": drop_metrics}[function](argument)
-            mlflow.log_metric("accuracy", 1.0)
 
 
 if __name__ == "__main__":
