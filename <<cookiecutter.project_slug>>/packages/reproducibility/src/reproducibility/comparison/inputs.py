@@ -1,7 +1,6 @@
 """The inputs of two runs: what the record proves about each run, and in what their inputs differ."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +12,8 @@ from ..digest import canonical, digest
 from ..errors import Refused
 from ..evidence import CONFIG, MANIFEST, PATCH, ManifestError, agreement
 from ..lockfile import LOCK, pins
-from ..tags import MLFLOW_TAGS
+from ..tags import COMMIT_ID, MLFLOW_TAGS
 from ..tracking.recorded import RecordedRun
-
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class VerifiedRun:
     def commit(self) -> str | None:
         """The commit of the run; None if its tag is missing or holds something else."""
         commit = self.tags.get("git_commit", "")
-        return commit if _COMMIT.fullmatch(commit) else None
+        return commit if COMMIT_ID.fullmatch(commit) else None
 
     @property
     def patch_digest(self) -> str | None:
