@@ -1,7 +1,7 @@
 """The standard experiment: python templates/experiment.py --config configs/experiment.yaml
 
-Copy this file to scripts/, fill in `train_and_evaluate`, and start the copy in the same way. The rest is done for you: a
-run that could not be reproduced is refused; any other gets its tags, params and evidence, and is checked at its end.
+Copy this file to scripts/, fill in `train_and_evaluate`, and start the copy in the same way. The rest is done for you.
+A run that could not be reproduced is refused; any other gets its tags, params and evidence, and is checked at its end.
 """
 
 import mlflow
