@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -27,34 +26,20 @@ from uuid import uuid4
 import pytest
 import stand_in
 import yaml
-from workbench import Workbench
+from needs import skip_without
+from reproducibility.container import stack
+from tracking_server import free_port
+from workbench import SCRIPTS, Workbench
 
-# Bringing it up takes longest: one worker does it, for all tests here.
-# One after the other: what one test does to the engine, another would meet.
-pytestmark = pytest.mark.xdist_group("containers")
-
-HANGING = 300
+LIMIT = 600  # seconds for one command, far beyond what any of them takes
 NAME = "mlflow.example.com"
 ADA, MEMBER, PASSWORD = "Ada Lovelace <ada@example.com>", "ada@example.com", "a difference engine"
 STAND_INS = {"postgres": stand_in.build_postgres, "chrislusf/seaweedfs": stand_in.build_seaweedfs}
 
 
-# {run: what was recorded, and the digest of each of its files}
-EVERYTHING = """
-import hashlib, json, tempfile
-from pathlib import Path
-import mlflow
-known = {}
-client = mlflow.MlflowClient()
-for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
-    with tempfile.TemporaryDirectory() as folder:
-        mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
-        files = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-                 for path in sorted(Path(folder).rglob("*")) if path.is_file()}
-    known[run.info.run_id] = dict(status=run.info.status, started=run.info.start_time, ended=run.info.end_time,
-                                  tags=run.data.tags, params=run.data.params, metrics=run.data.metrics, files=files)
-print(json.dumps(known))
-"""
+def program(name: str) -> tuple[str, ...]:
+    """Return the words with which a container's Python runs tests/scripts/*name*."""
+    return "python", "-c", (SCRIPTS / name).read_text("utf-8")
 
 
 class Answer(NamedTuple):
@@ -65,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class Deployment(Workbench):
-    """A project whose server runs, or did; what is started in it finds the engine and knows no login."""
+    """A project whose server runs, or ran. Commands in it find the engine and know no login."""
 
     def __init__(
         self,
@@ -83,7 +68,7 @@ class Deployment(Workbench):
         self.url = f"http://127.0.0.1:{env['SERVER_PORT']}"
 
     def run(self, *argv: str | Path, **options) -> CompletedProcess[str]:
-        options = {"timeout": HANGING} | options
+        options = {"timeout": LIMIT} | options
         return super().run(*argv, **(options | {"env": self.env | options.get("env", {})}))
 
     def done(self, *argv: str | Path, **options) -> str:
@@ -93,7 +78,7 @@ class Deployment(Workbench):
         return done.stdout
 
     def refused(self, *argv: str | Path, **options) -> str:
-        """Run a command that has to be refused without a traceback; return what it said, in one line."""
+        """Run a command that has to be refused without a traceback; return its message in one line."""
         done = self.run(*argv, **options)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -102,13 +87,13 @@ class Deployment(Workbench):
     def up(self, *argv: str) -> str:
         """Bring the server up with the command *argv*; return what it printed.
 
-        Once in many times Podman 4, asked by several at one moment, does not find a container that it has just started,
-        or an image. What a person would do then is done here: the same again.
+        When several processes ask Podman 4 at one moment, it sometimes does not find an image, or a container that it
+        has just started. Here it is asked again, as a person would do.
         """
-        done = self.run(*argv, timeout=900)
+        done = self.run(*argv)
         if done.returncode and Path(self.engine).name == "podman":
             self.make_images()
-            return self.done(*argv, timeout=900)
+            return self.done(*argv)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -146,7 +131,7 @@ class Deployment(Workbench):
         for name, value in headers.items():
             asked.add_header(name, value)
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=LIMIT) as answer:  # noqa: S310
                 return Answer(answer.status, answer.read().decode())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.read().decode())
@@ -155,10 +140,8 @@ class Deployment(Workbench):
         return "admin", self.secrets()["SERVER_ADMIN_PASSWORD"]
 
     def everything(self) -> dict[str, dict]:
-        """What the server knows, as a plain MLflow client of a member sees it, which knows nothing of the project."""
-        done = self.run("python", "-c", EVERYTHING, env=self.login())
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        """Every run on the server, as a member's plain MLflow client sees it, which knows nothing of the project."""
+        return json.loads(self.done("python", SCRIPTS / "everything.py", env=self.login()))
 
 
 def compose_program(engine: str) -> list[str]:
@@ -168,22 +151,17 @@ def compose_program(engine: str) -> list[str]:
         if shutil.which(command[0]):
             if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
                 return command
-    pytest.skip("no Compose: neither docker compose, docker-compose nor podman compose answers")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+    skip_without("compose")
 
 
 @pytest.fixture(scope="module")
 def socket_env(engine_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What Compose has to know to find the engine: nothing for Docker, a socket for Podman, served here if need be."""
+    """The variables with which Compose finds the engine: none for Docker, a socket for Podman, which is served here."""
     if Path(engine_program).name != "podman" or "DOCKER_HOST" in os.environ:
         yield {}
         return
     if not (shutil.which("iptables") or shutil.which("nft")):
-        pytest.skip("podman cannot make networks here: neither iptables nor nft is installed")
+        skip_without("networks")
     address = f"unix://{tmp_path_factory.mktemp('podman')}/podman.sock"
     serving = subprocess.Popen([engine_program, "system", "service", "--time=0", address], stderr=subprocess.DEVNULL)
     yield {"DOCKER_HOST": address}
@@ -195,9 +173,9 @@ def socket_env(engine_program: str, tmp_path_factory: pytest.TempPathFactory) ->
 def make_images(
     engine_program: str, project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], None]]:
-    """Provides the images that compose.yaml names, those that are not there.
+    """A function that provides the images of compose.yaml that this machine lacks.
 
-    They are pulled; else made here, and taken away again: they are not what they say.
+    An image is pulled. Where that fails, a stand-in is made, and removed after the tests.
     """
     services = yaml.safe_load((project / "compose.yaml").read_text("utf-8"))["services"].values()
     names = [service["image"] for service in services if "build" not in service]
@@ -211,13 +189,24 @@ def make_images(
             ):
                 make = next(make for name, make in STAND_INS.items() if f"/{name}:" in image)
                 if missing := make(engine_program, image, tmp_path_factory.mktemp("image")):
-                    pytest.skip(f"{image} cannot be pulled, and made neither: this machine lacks {missing}")
+                    skip_without("images", f"{image}: this machine lacks {missing}")
                 made.add(image)
 
     make_missing()
     yield make_missing
     for image in made:
         subprocess.run([engine_program, "rmi", "--force", image], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def recorded(deployment: "Deployment") -> CompletedProcess[str]:
+    """A training that a member of the team recorded on this server, whose admin made the login and the experiment."""
+    user = {"username": MEMBER, "password": PASSWORD}
+    assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
+    experiment = {"name": "penguin-classifier"}
+    made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
+    assert made.status == 200
+    return deployment.run("repro", "train", "configs/experiment.yaml", env=deployment.login() | {"AUTHOR": ADA})
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +218,7 @@ def deployment(
     run_in: Callable[..., CompletedProcess[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Deployment]:
-    """A new project whose server was brought up as its README says. The tests go on with it one after the other."""
+    """A new project whose server was brought up as its README says. The tests use it one after the other."""
     path = Path(copytree(project, tmp_path_factory.mktemp("deployed") / project.name, symlinks=True))
     env = socket_env | {"SERVER_PORT": str(free_port()), "COMPOSE_PROJECT_NAME": f"server-{uuid4().hex[:8]}"}
     env["SERVER_ALLOWED_HOSTS"] = f"localhost:*,127.0.0.1:*,{NAME}"
@@ -246,9 +235,10 @@ def deployment(
 
 
 def check_health(deployed: Deployment, over: Event) -> None:
-    """What systemd's timers do for Podman, where there is systemd."""
+    """Check the health of new containers until they are healthy, as systemd's timers do for Podman elsewhere."""
+    waiting = (deployed.engine, "ps", "--quiet", "--filter=health=starting", "--filter=health=unhealthy")
     while not over.wait(1):
-        for container in deployed.run(deployed.engine, "ps", "--quiet").stdout.split():
+        for container in deployed.run(*waiting).stdout.split():
             deployed.run(deployed.engine, "healthcheck", "run", container)
 
 
@@ -276,16 +266,26 @@ def test_the_secrets_are_nowhere_but_in_the_file_of_their_owner(deployment: Depl
         assert secret not in inside + history
         found = deployment.run(deployment.engine, "run", "--rm", "--network=none", *find, secret, "/app", "/tmp")
         assert found.returncode == 1, found.stdout
+
+
+def test_the_image_holds_the_machinery_and_the_configs_and_no_code_of_the_user(deployment: Deployment) -> None:
+    image = deployment.inspected("server")["Image"]
     files = deployment.done(deployment.engine, "run", "--rm", "--network=none", "--entrypoint=ls", image, "-A", "/app")
-    assert not {".env", "compose.yaml", ".git"} & set(files.split())
+    assert set(files.split()) == {"packages", "configs", "requirements-server.txt"}
+    package = "penguin_classifier"
+    search = ("--entrypoint=find", image, "/app", "/usr/local/lib", "-name", f"{package}*", "-o", "-name", "train.py")
+    found = deployment.done(deployment.engine, "run", "--rm", "--network=none", *search)
+    assert [line for line in found.splitlines() if package in line or line.startswith("/app")] == []
+    ask = ("--entrypoint=python", image, "-c", "import reproducibility; print(reproducibility.PROJECT_ROOT)")
+    assert deployment.done(deployment.engine, "run", "--rm", "--network=none", *ask).strip() == "/app"
 
 
 @pytest.mark.parametrize("service", ["server", "database", "storage"])
 def test_a_container_may_do_no_more_than_it_has_to(service: str, deployment: Deployment) -> None:
     status = deployment.compose("exec", "-T", service, "cat", "/proc/1/status")
-    told = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
-    assert (int(told["CapEff"], 16), int(told["CapBnd"], 16), told["NoNewPrivs"]) == (0, 0, "1")
-    assert service == "storage" or told["Uid"].split()[0] != "0"
+    process = dict(re.findall(r"^(\w+):\t(.*)$", status, re.MULTILINE))
+    assert (int(process["CapEff"], 16), int(process["CapBnd"], 16), process["NoNewPrivs"]) == (0, 0, "1")
+    assert service == "storage" or process["Uid"].split()[0] != "0"
     found = deployment.inspected(service)
     assert found["HostConfig"]["ReadonlyRootfs"] == (service != "database")
     assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
@@ -294,24 +294,18 @@ def test_a_container_may_do_no_more_than_it_has_to(service: str, deployment: Dep
     assert published == (here if service == "server" else [])
 
 
-def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(deployment: Deployment) -> None:
-    user = {"username": MEMBER, "password": PASSWORD}
-    assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
-    # The admin makes the experiment that everyone logs to.
-    experiment = {"name": "penguin-classifier"}
-    made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
-    assert made.status == 200
-    env = deployment.login() | {"AUTHOR": ADA}
-    done = deployment.run("repro", "train", "configs/experiment.yaml", env=env)
-    assert re.search(r"\n(\d+) of \1 checks pass", done.stdout), done.stdout + done.stderr
-    assert f"Recorded in {deployment.url}/#/experiments/" in done.stdout
-    assert "WARNING" not in done.stderr
+def test_a_member_of_the_team_records_from_outside_and_gets_every_file_back(
+    deployment: Deployment, recorded: CompletedProcess[str]
+) -> None:
+    assert re.search(r"\n(\d+) of \1 checks pass", recorded.stdout), recorded.stdout + recorded.stderr
+    assert f"Recorded in {deployment.url}/#/experiments/" in recorded.stdout
+    assert "WARNING" not in recorded.stderr
     (run,) = deployment.everything().values()
     assert run["status"] == "FINISHED" and len(run["metrics"]) >= 6 and len(run["params"]) >= 8
     assert {"reproducibility/manifest.json", "confusion_matrix.png"} <= run["files"].keys()
     # MLflow's own way would be by the store's address, which nobody can reach here.
-    told = json.loads(deployment.request("/api/3.0/mlflow/server-info").body)
-    assert (told["multipart_downloads_enabled"], told["multipart_uploads_enabled"]) == (False, False)
+    info = json.loads(deployment.request("/api/3.0/mlflow/server-info").body)
+    assert (info["multipart_downloads_enabled"], info["multipart_uploads_enabled"]) == (False, False)
 
 
 def test_nobody_without_a_login_nor_under_another_name_of_the_server_is_answered(deployment: Deployment) -> None:
@@ -336,18 +330,6 @@ def test_its_pages_work_under_the_name_that_it_was_given_and_nobody_elses(deploy
     assert searched(NAME, "https://attacker.example") == 403
 
 
-KNOCK = """
-import socket, sys
-for place in sys.argv[1:]:
-    host, port = place.split(":")
-    try:
-        socket.create_connection((host, int(port)), 3).close()
-        print(place)
-    except OSError:
-        pass
-"""
-
-
 def test_the_database_and_the_store_answer_nobody_but_the_server(deployment: Deployment) -> None:
     addresses = {
         service: next(
@@ -360,64 +342,27 @@ def test_the_database_and_the_store_answer_nobody_but_the_server(deployment: Dep
     doors = [f"{addresses['database']}:5432", f"{addresses['storage']}:8333"]
     named = ["database:5432", "storage:8333"]
     image = deployment.inspected("server")["Image"]
-    knock = ("--entrypoint=python", image, "-c", KNOCK, *doors, *named)
+    knock = ("--entrypoint=python", image, *program("knock.py")[1:], *doors, *named)
     outside = f"--network={deployment.name}_outside"
     assert deployment.done(deployment.engine, "run", "--rm", outside, *knock).split() == []
-    from_server = ("exec", "-T", "server", "python", "-c", KNOCK)
+    from_server = ("exec", "-T", "server", *program("knock.py"))
     assert deployment.compose(*from_server, *doors, *named).split() == [*doors, *named]
-    # What the store has beside the door that checks signatures is shut even there.
+    # The other ports of the store, which check no signatures, are closed even there.
     assert deployment.compose(*from_server, *(f"storage:{port}" for port in (9333, 8888, 8080, 18888))).split() == []
 
 
-STORE = """
-import boto3, os
-from botocore import UNSIGNED
-from botocore.config import Config
-right = os.environ["AWS_SECRET_ACCESS_KEY"]
-for config, secret in ((Config(), right), (Config(), "wrong"), (Config(signature_version=UNSIGNED), right)):
-    address = os.environ["MLFLOW_S3_ENDPOINT_URL"]
-    store = boto3.client("s3", endpoint_url=address, config=config, aws_secret_access_key=secret,
-                         aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
-    try:
-        print(store.list_buckets()["ResponseMetadata"]["HTTPStatusCode"])
-    except store.exceptions.ClientError as error:
-        print(error.response["Error"]["Code"])
-"""
-
-
 def test_the_store_refuses_a_wrong_secret_and_the_database_a_wrong_password(deployment: Deployment) -> None:
-    answers = deployment.compose("exec", "-T", "server", "python", "-c", STORE).split()
+    answers = deployment.compose("exec", "-T", "server", *program("ask_the_store.py")).split()
     assert answers == ["200", "SignatureDoesNotMatch", "AccessDenied"]
     connect = "import psycopg; psycopg.connect('postgresql://mlflow@database/mlflow')"
     deployment.compose("exec", "-T", "server", "python", "-c", connect)
-    wrong = [
-        *compose_program(deployment.engine),
-        "exec",
-        "-T",
-        "--env=PGPASSWORD=wrong",
-        "server",
-        "python",
-        "-c",
-        connect,
-    ]
-    said = deployment.run(*wrong)
+    wrong = ("exec", "-T", "--env=PGPASSWORD=wrong", "server", "python", "-c", connect)
+    said = deployment.run(*compose_program(deployment.engine), *wrong)
     assert said.returncode == 1 and "password authentication failed" in said.stdout + said.stderr
 
 
-# The names of all files in the store, after one was added if a name for it is given.
-FILES = """
-import os, sys
-import mlflow
-from reproducibility.gate.s3 import Relay
-store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
-for name in sys.argv[1:]:
-    store.client.put_object(Bucket=store.bucket, Key=name, Body=b"new")
-print(*sorted(each["Key"] for each in store.client.list_objects_v2(Bucket=store.bucket).get("Contents", [])))
-"""
-
-
 def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_backup(
-    deployment: Deployment, tmp_path: Path
+    deployment: Deployment, recorded: CompletedProcess[str], tmp_path: Path
 ) -> None:
     before, old = deployment.everything(), deployment.secrets()
     assert before
@@ -434,7 +379,7 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     assert [path.name for path in kept.parent.iterdir()] == ["monday"]
     assert "is there already" in deployment.refused("repro", "server", "backup", kept)
 
-    # The machine burns down: volumes and secrets are gone.
+    # The machine is lost, with its volumes and secrets.
     deployment.compose("down", "--volumes", "--timeout=1")
     (deployment.path / ".env").unlink()
     deployment.done("repro", "server")
@@ -442,7 +387,7 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     admin, mine = deployment.admin(), "begun on the new server"
     assert deployment.request("/api/2.0/mlflow/experiments/create", login=admin, body={"name": mine}).status == 200
 
-    files = ("exec", "-T", "server", "python", "-c", FILES)
+    files = ("exec", "-T", "server", *program("files_in_the_store.py"))
     assert deployment.compose(*files, "1/new").split() == ["1/new"]
 
     broken = Path(copytree(kept, tmp_path / "broken"))
@@ -491,17 +436,23 @@ def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path,
     ("address", "host"),
     [("10.0.0.1  # ours", "10.0.0.1"), ('"0.0.0.0" # all', "127.0.0.1"), ("::1", "[::1]"), ("'[::]'", "[::1]")],
 )
-def test_an_env_is_read_as_compose_reads_it(fresh_project: Path, run_in, address: str, host: str) -> None:
+def test_an_env_is_read_as_compose_reads_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, host: str
+) -> None:
     secrets = "".join(f"SERVER_{name}=a#b\n" for name in ("DATABASE_PASSWORD", "STORAGE_PASSWORD", "SESSION_KEY"))
     admin = "SERVER_ALLOWED_HOSTS=x\nSERVER_ADMIN_USERNAME=it's # me\nSERVER_ADMIN_PASSWORD=c\n"
-    (fresh_project / ".env").write_text(f"SERVER_PORT=5001\nSERVER_ADDRESS={address}\n{admin}{secrets}", "utf-8")
-    package = next(fresh_project.glob("src/*/reproducibility")).parent.name
-    code = "from reproducibility.container.stack import read; print(read().url, read().admin)"
-    assert run_in(fresh_project, "python", "-c", code).stdout == f"http://{host}:5001 it's\n"
+    (tmp_path / ".env").write_text(f"SERVER_PORT=5001\nSERVER_ADDRESS={address}\n{admin}{secrets}", "utf-8")
+    monkeypatch.setattr(stack, "SETTINGS", tmp_path / ".env")
+    for name in [name for name in os.environ if name.startswith("SERVER_")]:
+        monkeypatch.delenv(name)
+    settings = stack.read_settings()
+    assert (settings.url, settings.admin) == (f"http://{host}:5001", "it's")
+    monkeypatch.setenv("SERVER_PORT", "5002")  # as in Compose, the environment wins
+    assert stack.read_settings().url == f"http://{host}:5002"
 
 
 def test_without_containers_the_same_command_serves_what_is_embedded(fresh_project: Path, run_in) -> None:
-    done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=HANGING)
+    done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=LIMIT)
     assert done.returncode != 0
     assert "127.0.0.1:70000: nothing can be served there" in done.stdout + done.stderr
 
