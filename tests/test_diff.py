@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from subprocess import CompletedProcess
+from unittest.mock import Mock
 
 import pytest
 from conftest import code_of
@@ -57,9 +59,11 @@ def make(workbench: Workbench, aside: Path) -> None:
     git = workbench.git
     one, two = package(aside, "1.0"), package(aside, "2.0")
 
-    def record(*names: str, packages: Path = one, script: str = "scripts/record_runs.py") -> None:
+    def record(
+        *names: str, packages: Path = one, script: str = "scripts/record_runs.py", hash_seed: str | None = None
+    ) -> None:
         path = os.pathsep.join([code_of(workbench.path), str(packages)])
-        done = workbench.run("python", script, *names, env={"PYTHONPATH": path})
+        done = workbench.run("python", script, *names, env={"PYTHONPATH": path, "PYTHONHASHSEED": hash_seed})
         assert "Traceback" not in done.stderr and done.returncode == 0, done.stderr
 
     def keep() -> None:
@@ -77,6 +81,7 @@ def make(workbench: Workbench, aside: Path) -> None:
 
     record("base", "again", "noisy", "short raise", "learned", "learned otherwise", "sweep", *ALTERED, *BARE)
     record(*(f"set {change}" for change in CHANGES))
+    record("another hash seed", hash_seed="0")
 
     workbench.edit("configs/test.yaml", "depth: 5", "depth: 7 # deeper")
     workbench.edit("README.md", "Every training run", "Each training run")
@@ -241,6 +246,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "a page": ("hostile", "code committed", "--html", "../page.html"),
     "no page": ("base", "noisy", "--html", "no/such/folder/page.html"),
     "code and JSON": ("base", "noisy", "--code", "--json"),
+    "the same results": ("base", "another hash seed", "--results"),
+    "other results": ("base", "noisy", "--results", "--json"),
+    "results of other inputs": ("set seed=2", "set experiment_name=others", "--results", "--json"),
+    "results of one run twice": ("base", "base", "--results"),
+    "results and code": ("base", "noisy", "--code", "--results"),
+    "results without evidence": ("base", "bare", "--results"),
 }
 
 
@@ -370,6 +381,39 @@ def test_what_cannot_be_done_is_one_line(answers: Answers, name: str, words: str
     assert answers[name].returncode == 2
     assert words in answers[name].stderr
     assert len(answers[name].stderr.strip().splitlines()) == 1
+
+
+# --- the results alone
+
+
+def test_the_same_results_hold_and_the_inputs_that_differ_are_named(answers: Answers, workbench: Workbench) -> None:
+    answer, runs = answers["the same results"], workbench.runs()
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert f"run {runs['base'].id} (A) and run {runs['another hash seed'].id} (B)" in answer.stdout
+    assert "IDENTICAL" in answer.stdout and "hash_seed" in answer.stdout
+    assert not [tag for tag in runs["another hash seed"].tags if tag.startswith("reproduce")]  # nothing is recorded
+
+
+def test_other_results_do_not_hold_and_the_first_difference_is_named(answers: Answers) -> None:
+    report = json.loads(answers["other results"].stdout)
+    assert (answers["other results"].returncode, report["verdict"], report["input_differences"]) == (1, "different", [])
+    first = report["first_difference"]
+    assert (first["kind"], first["name"], first["step"]) == ("metric", "loss", 8)
+
+
+def test_params_of_the_config_are_no_results(answers: Answers) -> None:
+    report = json.loads(answers["results of other inputs"].stdout)
+    assert (answers["results of other inputs"].returncode, report["verdict"]) == (0, "identical")
+    assert report["input_differences"] == [{"kind": "seed", "name": "seed", "a": "2", "b": "1"}]
+
+
+def test_in_nox_only_other_results_are_a_failure(project: Path) -> None:
+    """For a job of CI. `nox -s diff` alone asks in what two runs differ, and status 1 is an answer."""
+    session_diff = runpy.run_path(str(project / "noxfile.py"))["diff"]
+    for options, successes in ([], [0, 1]), (["--results"], [0]):
+        session = Mock(posargs=["last~1", "last", *options])
+        session_diff(session)
+        session.run.assert_called_once_with("repro", "diff", "last~1", "last", *options, success_codes=successes)
 
 
 def test_a_server_gives_the_same_answer_as_its_database(
