@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on this machine, made for one use and thrown away."""
+"""A real PostgreSQL server on this machine, made for one use and deleted."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from typing import Any
 from tracking_server import free_port
 
 _NEEDED = ("initdb", "postgres", "pg_isready")
+_LIMIT = 600  # seconds; it takes one or two when nothing else runs
 
 
 def programs() -> Path | None:
@@ -24,7 +25,7 @@ def programs() -> Path | None:
 
 @contextmanager
 def postgres_server(programs: Path) -> Iterator[str]:
-    """Start a server and give the address of its empty database."""
+    """Start a server and yield the address of its empty database."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     # PostgreSQL does not run as root.
     user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
@@ -40,11 +41,10 @@ def postgres_server(programs: Path) -> Iterator[str]:
         process = subprocess.Popen(start, stdout=log, stderr=log, **options)
     try:
         ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-        for _ in range(240):
-            if subprocess.run(ready, capture_output=True, check=False, env=env).returncode == 0:
-                break
-            if process.poll() is not None:
-                raise RuntimeError((folder / "log").read_text("utf-8"))
+        until = time.monotonic() + _LIMIT
+        while subprocess.run(ready, capture_output=True, check=False, env=env).returncode != 0:
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"PostgreSQL does not answer: {(folder / 'log').read_text('utf-8')}")
             time.sleep(0.25)
         yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
     finally:

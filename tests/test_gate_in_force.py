@@ -1,24 +1,28 @@
 """The gate is in force or the server does not start; with logins and workspaces, and on what it relies in MLflow."""
 
-import base64
 import json
 import os
+import socket
 import subprocess
-import urllib.request
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
-from urllib.error import HTTPError
 
 import pytest
+from conftest import code_of
 from tracking_server import TrackingServer
-from workbench import Workbench
+from workbench import SCRIPTS, Workbench
 
+GATE = "reproducibility gate: "
+API = "/api/2.0/mlflow"
+REPRO = "from reproducibility.cli import main; main()"  # the command, where it is not installed
 ADA, PASSWORD = "ada@example.com", "correct horse battery"
 ADMIN, ADMINS_PASSWORD = "operator", "staple of the horse"
-# What the gate relies on in MLflow: a new version that changes one of these is to be looked at before it is pinned.
-RELIED_ON = {
+# The parameters of the methods of MLflow that the gate replaces or calls. Before a version of MLflow is pinned that
+# changes one of these, somebody must look at the gate.
+STORE = {
     "__init__": ["self", "db_uri", "default_artifact_root", "read_db_uri"],
     "create_experiment": ["self", "name", "artifact_location", "tags"],
     "create_run": ["self", "experiment_id", "user_id", "start_time", "tags", "run_name"],
@@ -29,38 +33,29 @@ RELIED_ON = {
     "delete_tag": ["self", "run_id", "key"],
     "create_logged_model": ["self", "experiment_id", "name", "source_run_id", "tags", "params", "model_type"],
     "log_logged_model_params": ["self", "model_id", "params"],
+    "delete_logged_model": ["self", "model_id"],
     "finalize_logged_model": ["self", "model_id", "status"],
+    "log_outputs": ["self", "run_id", "models"],
     "_check_run_is_active": ["self", "run"],
     "_get_run": ["self", "session", "run_uuid", "eager"],
 }
-# Every way to write to a run asks `_check_run_is_active` first.
-ASKING = (
+REGISTRY = {
+    "__init__": ["self", "db_uri", "read_db_uri"],
+    "set_registered_model_alias": ["self", "name", "alias", "version"],
+    "delete_model_version": ["self", "name", "version"],
+    "delete_registered_model": ["self", "name"],
+    "get_model_version_download_uri": ["self", "name", "version"],
+}
+# Every way to write to a run calls `_check_run_is_active` first.
+CHECKING = [
     *("update_run_info", "log_metric", "_log_metrics_once", "log_param", "_log_params", "set_tag", "_set_tags"),
     *("delete_tag", "log_batch", "record_logged_model", "log_inputs", "log_outputs"),
-)
-CONTRACT = """
-import inspect, json
-from mlflow.server import constants, handlers
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
-from reproducibility import gated_store
-handlers._get_proxied_run_artifact_destination_path, handlers._get_artifact_repo_mlflow_artifacts
-handlers._get_workspace_scoped_repo_path_if_enabled, handlers._get_tracking_store
-print(json.dumps({
-    "signatures": {name: list(inspect.signature(getattr(SqlAlchemyStore, name)).parameters) for name in RELIED_ON},
-    "asking": [name for name in ASKING if "_check_run_is_active" in inspect.getsource(getattr(SqlAlchemyStore, name))],
-    "overridden there": sorted(RELIED_ON & vars(WorkspaceAwareSqlAlchemyStore).keys() - {"__init__"}),
-    "variables": [constants.BACKEND_STORE_URI_ENV_VAR, constants.ARTIFACT_ROOT_ENV_VAR,
-                  constants.READ_REPLICA_BACKEND_STORE_URI_ENV_VAR],
-    "gated": [gated_store.Gated is kind.__mro__[1] for kind in gated_store.Gated.__subclasses__()],
-}))
-"""
-START = """
-import mlflow
-from reproducibility import tracked_run
-with tracked_run({"experiment_name": "logins", "seed": 1, "data": {"path": "data/penguins.csv"}}):
-    mlflow.log_metric("a", 1.0)
-"""
+]
+# Functions of MLflow's server.
+FUNCTIONS = [
+    *("_get_proxied_run_artifact_destination_path", "_get_artifact_repo_mlflow_artifacts"),
+    *("_get_workspace_scoped_repo_path_if_enabled", "_get_tracking_store", "_get_model_registry_store"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,116 +67,137 @@ def workbench(
 
 @pytest.fixture
 def environment(clean_env: dict[str, str], workbench: Workbench, tmp_path: Path) -> dict[str, str]:
-    """A server's: its own database, and the project's code."""
+    """The environment of a server: a database of its own, and the project's code."""
     return clean_env | {
-        "PYTHONPATH": str(workbench.path / "src"),
+        "PYTHONPATH": code_of(workbench.path),
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'server.db'}",
         "MLFLOW_ARTIFACTS_DESTINATION": (tmp_path / "files").as_uri(),
     }
 
 
-def plugin(folder: Path, group: str, name: str, target: str) -> str:
-    """Make a folder that, on the path, looks like an installed package with one entry point."""
+@pytest.fixture
+def serve(server_python: Path) -> list[str | Path]:
+    return [server_python.parent / "repro", "server", "run"]
+
+
+def worker(server_python: Path, environment: dict[str, str], app: str) -> tuple[list[str | Path], dict[str, str]]:
+    """Return the command and the environment of a server's worker, as MLflow starts it: it opens the store."""
+    command = [server_python, "-m", "uvicorn", *app.split(), "--host", "127.0.0.1"]
+    return command, environment | {"_MLFLOW_SERVER_FILE_STORE": environment["MLFLOW_BACKEND_STORE_URI"]}
+
+
+def install(folder: Path, group: str, name: str, target: str) -> Path:
+    """Make *folder* look, on the path, like an installed package with one entry point."""
     package = folder / "intruder-1.0.dist-info"
     package.mkdir(parents=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: intruder\nVersion: 1.0\n", "utf-8")
     (package / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n", "utf-8")
-    (folder / "intruder.py").write_text(
-        "def store(store_uri, artifact_uri=None):\n"
-        "    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore\n"
-        "    return SqlAlchemyStore(store_uri, artifact_uri or './mlruns')\n",
-        "utf-8",
-    )
-    return str(folder)
+    return folder
 
 
-def on_path(environment: dict[str, str], folder: str) -> dict[str, str]:
-    return environment | {"PYTHONPATH": os.pathsep.join([folder, environment["PYTHONPATH"]])}
+def on_path(environment: dict[str, str], *folders: Path) -> dict[str, str]:
+    """Return *environment* with *folders* at the beginning of Python's path."""
+    return environment | {"PYTHONPATH": os.pathsep.join([*map(str, folders), environment["PYTHONPATH"]])}
 
 
 def refused(command: list[str | Path], environment: dict[str, str], log: Path) -> tuple[int, str]:
-    """Start a server that must end by itself; return its status and what it said."""
+    """Start a server that must end by itself; return its status and its output."""
     server = TrackingServer(command, environment, log)
     server.launch()
     return server.ended()
 
 
-def test_without_the_policy_no_server_starts(server_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_without_the_policy_no_server_starts(serve, environment: dict[str, str], tmp_path: Path) -> None:
     env = environment | {"REPRODUCIBILITY_POLICY": str(tmp_path / "away" / "base.yaml")}
-    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
-    assert (status, "Traceback" in said) == (2, False)
-    assert "base.yaml: there is no such file" in said
+    status, output = refused(serve, env, tmp_path / "log")
+    assert (status, "Traceback" in output) == (2, False)
+    assert "base.yaml: there is no such file" in output
+
+
+def test_without_a_project_no_server_starts_and_no_database_opens(
+    bare_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
+) -> None:
+    """The gate alone is installed: nothing says which policy holds."""
+    code = Path(copytree(workbench.machinery, tmp_path / "alone" / "reproducibility")).parent
+    gate = install(tmp_path / "gate", "mlflow.tracking_store", "sqlite", "reproducibility.gate.plugin:store")
+    env = environment | {"PYTHONPATH": os.pathsep.join([str(code), str(gate)])}
+    status, output = refused([bare_python, "-c", REPRO, "server", "run"], env, tmp_path / "log")
+    assert (status, len(output.splitlines())) == (2, 1), output
+    assert output.startswith("Error: project: ") and "configs/base.yaml" in output
+    command = [bare_python, SCRIPTS / "open_database.py", environment["MLFLOW_BACKEND_STORE_URI"]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=tmp_path, timeout=600)
+    assert done.stdout.startswith("MlflowException project: ") and "configs/base.yaml" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert not (tmp_path / "server.db").exists()
 
 
 def test_with_the_plugin_of_somebody_else_no_server_starts(
-    server_python: Path, environment: dict[str, str], tmp_path: Path
+    server_python: Path, serve, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    env = on_path(environment, plugin(tmp_path / "other", "mlflow.tracking_store", "sqlite", "intruder:store"))
-    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
-    assert (status, "Traceback" in said) == (2, False)
-    assert "intruder:store" in said
-    assert "the gate would not be in force" in said
-    # MLflow takes the one that it finds last: the app looks at what it really got.
+    intruder = install(tmp_path / "other", "mlflow.tracking_store", "sqlite", "intruder:store")
+    (intruder / "intruder.py").write_text(
+        "def store(store_uri, artifact_uri=None):\n"
+        "    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore\n"
+        "    return SqlAlchemyStore(store_uri, artifact_uri or './mlruns')\n",
+        "utf-8",
+    )
+    status, output = refused(serve, on_path(environment, intruder), tmp_path / "log")
+    assert (status, "Traceback" in output) == (2, False)
+    assert "intruder:store" in output
+    assert "the gate would not be in force" in output
+    # MLflow takes the plugin that it finds last. The app checks which store it really has.
     last = tmp_path / "last"
     last.mkdir()
-    (last / "sitecustomize.py").write_text(f"import sys; sys.path.append({str(tmp_path / 'other')!r})", "utf-8")
-    env = on_path(environment, str(last))
-    _, said = refused(
-        [server_python.parent / "mlflow", "server", "--workers", "1", "--app-name", "reproducibility"],
-        env,
-        tmp_path / "log2",
-    )
-    assert "the tracking store has no gate" in said
+    (last / "sitecustomize.py").write_text(f"import sys; sys.path.append({str(intruder)!r})", "utf-8")
+    command, env = worker(server_python, on_path(environment, last), "--factory reproducibility.gate.app:create_app")
+    status, output = refused(command, env, tmp_path / "log2")
+    assert (status, "Traceback" in output) == (2, False), output
+    assert "the tracking store has no gate" in output
 
 
-def test_without_the_plugin_no_server_starts(
-    bare_python: Path, environment: dict[str, str], tmp_path: Path, workbench: Workbench
-) -> None:
-    start = f"from {workbench.package}.reproducibility.cli import main; main()"
-    status, said = refused([bare_python, "-c", start, "serve"], environment, tmp_path / "log")
-    assert (status, "Traceback" in said) == (2, False)
-    assert "mlflow.tracking_store: MLflow finds nothing under 'sqlite'" in said
-    assert "mlflow.app: MLflow finds nothing under 'reproducibility'" in said
-    assert "only the part of it for clients is installed" in said
+def test_without_the_plugin_no_server_starts(bare_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    status, output = refused([bare_python, "-c", REPRO, "server", "run"], environment, tmp_path / "log")
+    assert (status, "Traceback" in output) == (2, False)
+    assert "mlflow.tracking_store: MLflow finds nothing under 'sqlite'" in output
+    assert "mlflow.app: MLflow finds nothing under 'reproducibility'" in output
+    assert "only the part of it for clients is installed" in output
 
 
 def test_with_a_gate_that_cannot_be_imported_no_server_starts(
-    server_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
+    server_python: Path, serve, environment: dict[str, str], workbench: Workbench, tmp_path: Path
 ) -> None:
-    broken = Path(copytree(workbench.path, tmp_path / workbench.path.name))
-    judgement = broken / "src" / workbench.package / "reproducibility" / "judgement.py"
-    judgement.write_text("import nowhere\n" + judgement.read_text("utf-8"), "utf-8")
-    env = environment | {"PYTHONPATH": str(broken / "src")}
-    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
+    broken = Workbench(lambda: None, Path(copytree(workbench.path, tmp_path / workbench.path.name)))
+    rules = broken.machinery / "rules.py"
+    rules.write_text("import nowhere\n" + rules.read_text("utf-8"), "utf-8")
+    env = environment | {"PYTHONPATH": code_of(broken.path)}
+    status, output = refused(serve, env, tmp_path / "log")
+    assert (status, "Traceback" in output) == (2, False), output
+    assert "gate: it cannot be loaded: No module named 'nowhere'" in output
+    mlflow = [server_python.parent / "mlflow", "server", "--workers", "1", "--app-name", "reproducibility"]
+    status, output = refused(mlflow, env, tmp_path / "log2")
     assert status != 0
-    assert "nowhere" in said
-    status, said = refused(
-        [server_python.parent / "mlflow", "server", "--workers", "1", "--app-name", "reproducibility"],
-        env,
-        tmp_path / "log2",
-    )
-    assert status != 0
+    assert "nowhere" in output
 
 
-@pytest.mark.parametrize("app", [(), ("--app-name", "basic-auth")])
-def test_another_app_is_refused_the_database(
-    app: tuple[str, ...], server_python: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    status, said = refused([server_python.parent / "mlflow", "server", *app], environment, tmp_path / "log")
-    assert status != 0
-    assert "start it with `repro server run`" in said
+def test_another_app_is_refused_the_database(server_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    apps = [[], ["--app-name", "basic-auth"]]
+    command = [server_python, SCRIPTS / "start_mlflow_servers.py", json.dumps(apps)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
+    ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    assert [options for options, _ in ended] == apps
+    assert all(status != 0 for _, status in ended)
+    assert done.stderr.count("start it with `repro server run`") >= len(apps)
 
 
 def test_a_worker_of_another_server_gets_no_store(
     server_python: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Whoever starts the workers by hand passes MLflow's own command by."""
-    env = environment | {"_MLFLOW_SERVER_FILE_STORE": environment["MLFLOW_BACKEND_STORE_URI"]}
-    command = [server_python, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--host", "127.0.0.1"]
+    """Who starts the workers by hand does not use MLflow's own command."""
+    command, env = worker(server_python, environment, "mlflow.server.fastapi_app:app")
     with TrackingServer(command, env, tmp_path / "log") as server:
-        status, said = ask(server, "runs/create", {"experiment_id": "0"})
+        status, text = server.ask(f"{API}/runs/create", {"experiment_id": "0"})
     assert status >= 400
-    assert "start it with `repro server run`" in said
+    assert "start it with `repro server run`" in text
 
 
 @pytest.mark.parametrize(
@@ -189,56 +205,65 @@ def test_a_worker_of_another_server_gets_no_store(
     [
         ("MLFLOW_BACKEND_STORE_URI", None, "it does not say which database"),
         ("MLFLOW_AUTH_CONFIG_PATH", "/nowhere/server.ini", "there is no file /nowhere/server.ini"),
-        ("MLFLOW_BACKEND_STORE_URI", "postgresql://u:secret@127.0.0.1:1/x", "nothing answers there"),
     ],
 )
-def test_what_keeps_a_server_from_starting_is_one_line(
-    variable: str, value: str | None, reason: str, server_python: Path, environment: dict[str, str], tmp_path: Path
+def test_what_keeps_a_server_from_starting_is_one_message(
+    variable: str, value: str | None, reason: str, serve, environment: dict[str, str], tmp_path: Path
 ) -> None:
     env = {key: text for key, text in (environment | {variable: value}).items() if text is not None}
-    status, said = refused([server_python.parent / "repro", "server", "run"], env, tmp_path / "log")
-    assert (status, "Traceback" in said) == (2, False), said
-    assert reason in said.replace("connection refused", "nothing answers there")
-    assert "secret" not in said
+    status, output = refused(serve, env, tmp_path / "log")
+    assert (status, "Traceback" in output) == (2, False), output
+    assert reason in output
 
 
-def test_a_port_that_is_taken_is_one_line(server_python: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    with TrackingServer([server_python.parent / "repro", "server", "run"], environment, tmp_path / "log") as server:
-        second = [server_python.parent / "repro", "server", "run", "--port", str(server.port)]
-        done = subprocess.run(second, env=environment, capture_output=True, text=True, check=False, timeout=120)
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("127.0.0.1:1", "nothing answers there (connection refused)"),
+        ("database.invalid", "its host name is unknown"),
+        ("127.0.0.1:SILENT", "it does not answer in time"),
+    ],
+)
+def test_a_server_whose_database_is_not_there_says_so_within_seconds(
+    place: str, reason: str, serve, silent_port: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    place = place.replace("SILENT", str(silent_port))
+    env = environment | {"MLFLOW_BACKEND_STORE_URI": f"postgresql://u:secret@{place}/x"}
+    began = time.monotonic()
+    status, output = refused(serve, env, tmp_path / "log")
+    took = time.monotonic() - began
+    assert (status, len(output.splitlines())) == (2, 1), output
+    assert f"the tracking store postgresql://{place}/x cannot be used: {reason}. " in output
+    assert "Start the database, or correct MLFLOW_BACKEND_STORE_URI" in output
+    assert took < 30, output  # ten on an idle machine; MLflow alone would try for a hundred
+
+
+def test_a_port_that_is_taken_is_one_line(serve, silent_port: int, environment: dict[str, str]) -> None:
+    command = [*serve, "--port", str(silent_port)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
-    assert f"127.0.0.1:{server.port}: nothing can be served there" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"127.0.0.1:{silent_port}: nothing can be served there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_address_that_is_none_is_one_line(server_python: Path, environment: dict[str, str]) -> None:
-    command = [server_python.parent / "repro", "server", "run", "--port", "99999"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+def test_an_address_that_is_none_is_one_line(serve, environment: dict[str, str]) -> None:
+    command = [*serve, "--port", "99999"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 2
     assert "127.0.0.1:99999: nothing can be served there: " in done.stderr
     assert "0-65535. To fix it: " in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def ask(
-    server: TrackingServer, path: str, body: object, login: tuple[str, str] | None = None, **headers: str
-) -> tuple[int, str]:
-    request = urllib.request.Request(  # noqa: S310
-        f"{server.uri}/api/2.0/mlflow/{path}",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}},
-    )
-    if login:
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        return error.code, error.read().decode()
-
-
 @pytest.fixture
-def with_logins(server_python: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[TrackingServer]:
+def with_logins(serve, environment: dict[str, str], tmp_path: Path) -> Iterator[TrackingServer]:
     config = tmp_path / "server.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = EDIT\ndatabase_uri = sqlite:///{tmp_path / 'logins.db'}\n"
@@ -246,64 +271,68 @@ def with_logins(server_python: Path, environment: dict[str, str], tmp_path: Path
         "utf-8",
     )
     env = environment | {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "k" * 40}
-    with TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server:
+    with TrackingServer(serve, env, tmp_path / "log") as server:
         yield server
 
 
+def recorded_as(workbench: Workbench, server: TrackingServer, *authors: str, **env: str) -> dict[str, str | None]:
+    """Record one run for each author; return {author: error, or None}."""
+    done = workbench.script("record_as.py", *authors, env={"MLFLOW_TRACKING_URI": server.uri, **env}, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def statuses(server: TrackingServer, login: tuple[str, str] | None = None) -> list[str]:
+    """Return the status of every run of the experiment of record_as.py."""
+    name = "recorded%20as"
+    _, text = server.ask(f"{API}/experiments/get-by-name?experiment_name={name}", method="GET", login=login)
+    experiment = json.loads(text)["experiment"]["experiment_id"]
+    _, text = server.ask(f"{API}/runs/search", {"experiment_ids": [experiment]}, login=login)
+    return [run["info"]["status"] for run in json.loads(text)["runs"]]
+
+
 def test_with_logins_the_author_is_who_is_logged_in(with_logins: TrackingServer, workbench: Workbench) -> None:
-    server, admin = with_logins, (ADMIN, ADMINS_PASSWORD)
-    assert ask(server, "users/create", {"username": ADA, "password": PASSWORD}, admin)[0] == 200
-    assert ask(server, "runs/search", {"experiment_ids": ["0"]})[0] == 401
-    assert ask(server, "runs/create", {"experiment_id": "0"}, (ADA, "wrong password"))[0] == 401
-    assert "this run could not be reproduced" in ask(server, "runs/create", {"experiment_id": "0"}, (ADA, PASSWORD))[1]
-
-    def train(author: str) -> CompletedProcess[str]:
-        login = {"MLFLOW_TRACKING_USERNAME": ADA, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
-        return workbench.python(START, env={"MLFLOW_TRACKING_URI": server.uri, "AUTHOR": author, **login})
-
-    for name in (ADA, f"Ada Lovelace <{ADA}>"):
-        done = train(name)
-        assert done.returncode == 0, done.stderr
-    for name in ("Eve <eve@example.com>", f"<{ADA}> Eve", f"{ADA} "[:-2]):
-        done = train(name)
-        assert done.returncode == 1
-        assert f"but '{ADA}' is logged in" in done.stderr
-        assert f"set AUTHOR to '{ADA}'" in done.stderr
-    _, found = ask(server, "runs/search", {"experiment_ids": ["1"]}, (ADA, PASSWORD))
-    assert [run["info"]["status"] for run in json.loads(found)["runs"]] == ["FINISHED", "FINISHED"]
+    server, ada = with_logins, (ADA, PASSWORD)
+    user = {"username": ADA, "password": PASSWORD}
+    assert server.ask(f"{API}/users/create", user, login=(ADMIN, ADMINS_PASSWORD))[0] == 200
+    assert server.ask(f"{API}/runs/search", {"experiment_ids": ["0"]})[0] == 401
+    assert server.ask(f"{API}/runs/create", {"experiment_id": "0"}, login=(ADA, "wrong password"))[0] == 401
+    assert f"{GATE}this run" in server.ask(f"{API}/runs/create", {"experiment_id": "0"}, login=ada)[1]
+    logged_in = {"MLFLOW_TRACKING_USERNAME": ADA, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    own = (ADA, f"Ada Lovelace <{ADA}>")
+    others = ("Eve <eve@example.com>", f"<{ADA}> Eve", ADA[:-1])
+    errors = recorded_as(workbench, server, *own, *others, **logged_in)
+    assert [errors[author] for author in own] == [None, None]
+    for author in others:
+        assert f"but '{ADA}' is logged in" in errors[author]
+        assert f"set AUTHOR to '{ADA}'" in errors[author]
+    assert statuses(server, ada) == ["FINISHED", "FINISHED"]
 
 
 def test_with_workspaces_the_gate_is_there_too(
-    server_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
+    serve, environment: dict[str, str], workbench: Workbench, tmp_path: Path
 ) -> None:
     env = environment | {"MLFLOW_ENABLE_WORKSPACES": "true"}
-    with TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server:
-        status, said = ask(server, "runs/create", {"experiment_id": "0"})
-        assert (status, "this run could not be reproduced" in said) == (400, True), said
-        done = workbench.python(START, env={"MLFLOW_TRACKING_URI": server.uri})
-        assert done.returncode == 0, done.stderr
-        experiment = json.loads(ask(server, "experiments/search", {"max_results": 9})[1])["experiments"][0][
-            "experiment_id"
-        ]
-        _, found = ask(server, "runs/search", {"experiment_ids": [experiment]})
-        assert [run["info"]["status"] for run in json.loads(found)["runs"]] == ["FINISHED"]
+    with TrackingServer(serve, env, tmp_path / "log") as server:
+        status, text = server.ask(f"{API}/runs/create", {"experiment_id": "0"})
+        assert (status, f"{GATE}this run" in text) == (400, True), text
+        assert recorded_as(workbench, server, "Ada <ada@example.com>") == {"Ada <ada@example.com>": None}
+        assert statuses(server) == ["FINISHED"]
 
 
 def test_what_the_gate_relies_on_is_there_in_the_pinned_mlflow(
     server_python: Path, environment: dict[str, str], workbench: Workbench
 ) -> None:
-    names = f"RELIED_ON = {set(RELIED_ON)!r}\nASKING = {ASKING!r}\n"
-    code = names + CONTRACT.replace("PACKAGE", workbench.package)
-    done = subprocess.run(
-        [server_python, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    wanted = {"store": list(STORE), "registry": list(REGISTRY), "checking": CHECKING, "functions": FUNCTIONS}
+    command = [server_python, SCRIPTS / "gate_contract.py", json.dumps(wanted)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["signatures"] == RELIED_ON
-    assert found["asking"] == list(ASKING)
-    assert found["overridden there"] == ["create_experiment"]  # whose own comes after the gate's
-    gate = (workbench.machinery / "gate.py").read_text("utf-8") + (workbench.machinery / "gated_store.py").read_text(
-        "utf-8"
-    )
+    assert found["store"] == STORE
+    assert found["registry"] == REGISTRY
+    assert found["checking"] == CHECKING
+    assert found["functions"] == FUNCTIONS
+    assert found["overridden for workspaces"] == ["create_experiment"]  # which MLflow calls after the gate's
+    gate = "".join(path.read_text("utf-8") for path in (workbench.machinery / "gate").glob("*.py"))
     assert all(variable in gate for variable in found["variables"])
-    assert found["gated"] == [True, True]
+    assert found["gate comes first"] == [True, True]

@@ -1,67 +1,45 @@
-"""Many clients at once before the gate, on PostgreSQL: the good come through whole, the others not at all."""
+"""Many clients at once before the gate, on PostgreSQL: complete runs are recorded whole, the others are refused."""
 
 import json
-import os
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
+from typing import NamedTuple
 
 import pytest
+from conftest import code_of
 from postgres_server import postgres_server, programs
 from tracking_server import TrackingServer
-from workbench import Workbench
+from workbench import SCRIPTS, Workbench
 
-CLIENTS, RUNS = 16, 200
-# Every third run lacks something. Each tells how it ended for its client, one line of JSON for each.
-CROWD = """
-import json, os, sys, tempfile, time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Lock
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from reproducibility.provenance.gather import gather
+# Every client has runs in flight when the server restarts, and each of the five ways to lack something occurs.
+CLIENTS, RUNS = 16, 64
+EVIDENCE = ["config.yaml", "manifest.json", "requirements.txt"]
 
-provenance = gather({"experiment_name": "crowd", "seed": 1, "data": {"path": "data/penguins.csv"}})
-assert not provenance.refusals
-folder = Path(tempfile.mkdtemp())
-for name, content in provenance.evidence.items(): (folder / name).write_bytes(content)
-altered = Path(tempfile.mkdtemp())
-for name, content in provenance.evidence.items(): (altered / name).write_bytes(content.replace(b"crowd", b"clown"))
-LACKING = ("everything", "author", "params", "evidence", "its own manifest")
-saying = Lock()
 
-def record(number):
-    client = MlflowClient()
-    lacks = LACKING[number // 3 % len(LACKING)] if number % 3 == 0 else None
-    tags = {} if lacks == "everything" else dict(provenance.tags)
-    if lacks == "author": tags["author"] = ""
-    said = {"number": number, "lacks": lacks, "id": None, "error": None}
-    try:
-        run_id = said["id"] = client.create_run(sys.argv[1], tags=tags, run_name=f"{sys.argv[2]} {number}").info.run_id
-        if lacks != "params":
-            client.log_batch(run_id, params=[Param(key, value) for key, value in provenance.params.items()])
-        if lacks != "evidence":
-            client.log_artifacts(run_id, str(altered if lacks == "its own manifest" else folder), "reproducibility")
-        now = int(time.time() * 1000)
-        client.log_batch(run_id, [Metric(f"m{key}", step + number, now, step) for key in range(5) for step in range(4)])
-        client.set_terminated(run_id)
-    except Exception as error:
-        said["error"] = str(error)
-    with saying: print(json.dumps(said), flush=True)
+class Crowds(NamedTuple):
+    """What 16 clients at once recorded, first undisturbed, then with a restart of the server in the middle.
 
-with ThreadPoolExecutor(CLIENTS) as crowd: list(crowd.map(record, range(RUNS)))
-"""
+    ended: {crowd: how each of its runs ended for its client}. stored: {run id: the run as the database has it}.
+    """
+
+    ended: dict[str, list[dict]]
+    stored: dict[str, dict]
+
+    def is_whole(self, run_id: str) -> bool:
+        run = self.stored[run_id]
+        complete = run["params"] >= 4 and run["points"] == 20 and run["files"] == EVIDENCE
+        return run["status"] == "FINISHED" and complete and run["failure"] is None
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
     """The address of a database of a real PostgreSQL server on this machine."""
     if (found := programs()) is None:
-        pytest.skip("no PostgreSQL on this machine: initdb is not there")
+        pytest.skip("no PostgreSQL on this machine: initdb is missing")
     with postgres_server(found) as address:
         yield address
 
@@ -70,110 +48,90 @@ def postgres() -> Iterator[str]:
 def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Workbench:
-    workbench = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("load") / project.name)))
-    workbench.write("scripts/crowd.py", CROWD.replace("CLIENTS", str(CLIENTS)).replace("RUNS", str(RUNS)))
-    workbench.commit()
-    return workbench
+    return Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("load") / project.name)))
 
 
 @pytest.fixture(scope="module")
-def server(
-    postgres: str, server_python: Path, workbench: Workbench, clean_env: dict[str, str], tmp_path_factory
-) -> Iterator[TrackingServer]:
+def crowds(
+    postgres: str,
+    server_python: Path,
+    python: Path,
+    workbench: Workbench,
+    clean_env: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Crowds:
     folder = tmp_path_factory.mktemp("server")
-    env = clean_env | {
-        "PYTHONPATH": str(workbench.path / "src"),
-        "MLFLOW_BACKEND_STORE_URI": postgres,
-        "MLFLOW_ARTIFACTS_DESTINATION": (folder / "files").as_uri(),
-    }
-    with TrackingServer([server_python.parent / "repro", "server", "run"], env, folder / "log") as server:
-        yield server
+    env = clean_env | {"PYTHONPATH": code_of(workbench.path)}
+    files = folder / "files"
+    of_server = {"MLFLOW_BACKEND_STORE_URI": postgres, "MLFLOW_ARTIFACTS_DESTINATION": files.as_uri()}
+    command = [server_python.parent / "repro", "server", "run"]
+    with TrackingServer(command, env | of_server, folder / "log") as server:
+        ended = recorded(python, workbench, server, env)
+    read = [server_python, SCRIPTS / "read_runs.py", postgres]
+    done = subprocess.run(read, env=env, capture_output=True, text=True, check=True, timeout=600)
+    stored = json.loads(done.stdout)
+    for run in stored.values():
+        evidence = files / run["artifact_uri"].removeprefix("mlflow-artifacts:/") / "reproducibility"
+        run["files"] = sorted(path.name for path in evidence.glob("*"))
+    return Crowds(ended, stored)
 
 
-LOOK = """
-import json, sys, mlflow
-client = mlflow.MlflowClient()
-found, token = {}, None
-while True:
-    named = f"attributes.run_name LIKE '{sys.argv[2]} %'"
-    page = client.search_runs([sys.argv[1]], named, max_results=500, page_token=token)
-    for run in page:
-        # Looked at closer only if it claims to be whole: the rest has nothing to lose.
-        whole = run.info.status == "FINISHED"
-        points = sum(len(client.get_metric_history(run.info.run_id, f"m{key}")) for key in range(5)) if whole else None
-        listed = client.list_artifacts(run.info.run_id, "reproducibility") if whole else []
-        files = sorted(file.path for file in listed)
-        found[run.info.run_id] = [run.info.status, len(run.data.params), points, files, run.data.tags.get("failure")]
-    token = page.token
-    if not token: break
-print(json.dumps(found))
-"""
-WHOLE = ["reproducibility/config.yaml", "reproducibility/manifest.json", "reproducibility/requirements.txt"]
-
-
-def crowd(workbench: Workbench, server: TrackingServer, name: str, restart_after: int | None) -> tuple[list, dict]:
-    """Let the crowd in; return what each client was told, and what the server has afterwards."""
-    env = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "PYTHONWARNINGS": "ignore"}
-    ask = "import mlflow, sys; print(mlflow.MlflowClient().create_experiment(sys.argv[1]))"
-    experiment = workbench.python(ask, name, env=env, check=True).stdout.split()[-1]
-    path = os.pathsep.join([str(workbench.path / "src")])
-    told = []
-    python = workbench.run("python", "-c", "import sys; print(sys.executable)", check=True).stdout.strip()
+def recorded(python: Path, workbench: Workbench, server: TrackingServer, env: dict[str, str]) -> dict[str, list[dict]]:
+    """Let the clients record, restart the server in the middle of the second crowd, and return `Crowds.ended`."""
+    env = env | {"MLFLOW_TRACKING_URI": server.uri, "AUTHOR": "Ada <ada@example.com>"}
+    env |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "PYTHONWARNINGS": "ignore"}
+    ended = defaultdict(list)
     process = subprocess.Popen(
-        [python, "scripts/crowd.py", experiment, name],
-        env=server.env | env | {"PYTHONPATH": path, "AUTHOR": "Ada <ada@example.com>"},
+        [python, SCRIPTS / "gate_crowd.py", str(CLIENTS), str(RUNS), "undisturbed", "restarted"],
+        env=env,
         cwd=workbench.path,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         for line in process.stdout:
-            told.append(json.loads(line))
-            if len(told) == restart_after:
+            run = json.loads(line)
+            ended[run["crowd"]].append(run)
+            if len(ended["restarted"]) == RUNS // 3:
                 server.stop()
                 server.start()
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    look = workbench.python(LOOK, experiment, name, env=env, check=True)
-    return told, json.loads(look.stdout.splitlines()[-1])
+    return ended
 
 
-def whole(run: list) -> bool:
-    status, params, points, files, failure = run
-    return status == "FINISHED" and params >= 4 and points == 20 and files == WHOLE and failure is None
-
-
-def test_of_many_at_once_the_good_are_whole_and_the_others_refused(
-    workbench: Workbench, server: TrackingServer
-) -> None:
-    told, found = crowd(workbench, server, "calm", restart_after=None)
-    assert len(told) == RUNS
-    good = [run for run in told if run["lacks"] is None]
-    assert [run["error"] for run in good if run["error"]] == []
-    assert all(whole(found[run["id"]]) for run in good)
-    bad = [run for run in told if run["lacks"] is not None]
-    assert len(bad) == (RUNS + 2) // 3
-    assert all("reproducibility gate: this run" in run["error"] for run in bad)
-    # Refused at its beginning a run is not there; refused at its end it is there, failed, with the reason.
-    refused = Counter(found[run["id"]][0] if run["id"] else None for run in bad)
+def test_of_many_at_once_the_complete_are_recorded_and_the_others_refused(crowds: Crowds) -> None:
+    ended = crowds.ended["undisturbed"]
+    assert len(ended) == RUNS
+    complete = [run for run in ended if run["lacks"] is None]
+    assert [run["error"] for run in complete if run["error"]] == []
+    assert all(crowds.is_whole(run["id"]) for run in complete)
+    lacking = [run for run in ended if run["lacks"] is not None]
+    assert len(lacking) == (RUNS + 2) // 3
+    assert len({run["lacks"] for run in lacking}) == 5
+    assert all("reproducibility gate: this run" in run["error"] for run in lacking)
+    # A run that is refused at its beginning is not stored. One that is refused at its end is FAILED, with the reason.
+    refused = Counter(crowds.stored[run["id"]]["status"] if run["id"] else None for run in lacking)
     assert refused.keys() == {None, "FAILED"}
-    assert all(found[run["id"]][4] for run in bad if run["id"])
-    assert len(found) == len(good) + refused["FAILED"]
+    assert all(crowds.stored[run["id"]]["failure"] for run in lacking if run["id"])
+    stored = [run for run in crowds.stored.values() if run["name"].startswith("undisturbed ")]
+    assert len(stored) == len(complete) + refused["FAILED"]
 
 
-def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(workbench: Workbench, server: TrackingServer) -> None:
-    told, found = crowd(workbench, server, "restarted", restart_after=RUNS // 3)
-    assert len(told) == RUNS
-    for run in told:
+def test_a_restart_in_the_middle_loses_nothing_that_was_recorded(crowds: Crowds) -> None:
+    ended = crowds.ended["restarted"]
+    assert len(ended) == RUNS
+    for run in ended:
         if run["lacks"] is None and run["error"] is None:
-            assert whole(found[run["id"]])
+            assert crowds.is_whole(run["id"])
         elif run["lacks"] is None:
-            # The server went away for longer than the client waited, or at the wrong moment: it is told so.
+            # The server was down for longer than the client waited, or stopped between its work and its answer.
             assert "API request to" in run["error"] or "has ended FINISHED" in run["error"], run["error"]
         else:
             assert run["error"] is not None
-    assert all(whole(run) for run in found.values() if run[0] == "FINISHED")
-    succeeded = sum(run["lacks"] is None and run["error"] is None for run in told)
-    assert succeeded > RUNS // 2  # most did not even notice
+    finished = [run_id for run_id, run in crowds.stored.items() if run["status"] == "FINISHED"]
+    assert all(crowds.is_whole(run_id) for run_id in finished)
+    succeeded = sum(run["lacks"] is None and run["error"] is None for run in ended)
+    assert succeeded > RUNS // 2  # most clients did not even notice

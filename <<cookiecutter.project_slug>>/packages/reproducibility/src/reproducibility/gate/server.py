@@ -3,18 +3,18 @@
 import os
 import socket
 from collections.abc import Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..display import say
-from ..errors import Refused, Violation
+from ..errors import Refused, Violation, refuse
 from ..project import PROJECT_ROOT, team_policy
 from ..tracking.store import FILE, connect, tracking_uri, unavailable
 from .plugin import APP, POLICY_VARIABLE, policy_path
 
 _EMBEDDED = f"{FILE}{(PROJECT_ROOT / 'mlflow.db').as_posix()}"
-_CONNECT_SECONDS = "5"  # how long to wait for PostgreSQL's answer before the server starts
+_CONNECT_SECONDS = "3"  # how long to wait for PostgreSQL's answer before the server starts
 _INSTALL = "install requirements-server.txt and the project itself where the server runs"
 _DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
 
@@ -32,6 +32,10 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
         raise Refused(found)
     if not database.startswith(FILE):
         _require_answer(database)
+    try:
+        import_module(f"{__package__}.app")
+    except Exception as error:  # MLflow would report the same error as a traceback, in a process of its own
+        refuse("gate", f"it cannot be loaded: {error}", _INSTALL)
     say("bringing the database up to date ...")
     _migrate(database)
     if origins := _own_pages():
@@ -98,12 +102,6 @@ def _entry_point_violations(group: str, name: str) -> Iterator[Violation]:
         known = ", ".join(point.value for point in found) or "nothing"
         problem = f"MLflow finds {known} under {name!r}, so the gate would not be in force"
         yield Violation(group, problem, _INSTALL)
-        return
-    if group != "mlflow.app":
-        try:
-            found[0].load()
-        except Exception as error:
-            yield Violation(group, f"the gate cannot be loaded: {error}", _INSTALL)
 
 
 def _login_violations() -> Iterator[Violation]:
