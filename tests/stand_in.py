@@ -1,7 +1,7 @@
-"""Stand-ins for the images that compose.yaml names, where no registry can be reached: real programs in a local base.
+"""Stand-ins for the images that compose.yaml names, for machines that reach no registry.
 
-PostgreSQL's own server programs and SeaweedFS's own binary, taken from this machine, under the names and with the
-contract of the official images: variables, users, folders, programs of the health checks. compose.yaml stays as it is.
+They hold PostgreSQL's own server programs and SeaweedFS's own binary, copied from this machine. Names, variables,
+users, folders and the programs of the health checks are those of the official images: compose.yaml is used unchanged.
 """
 
 import re
@@ -9,8 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from workbench import SCRIPTS
+
 BASE = "docker.io/library/python:3.11-slim"
-# They belong to the base's own C library.
+# Libraries that the base has: they must fit its own C library.
 OF_THE_BASE = ("linux-vdso", "ld-linux", "libc.so", "libm.so", "libresolv.so", "libdl.so", "libpthread.so", "librt.so")
 
 POSTGRES = r"""#!/bin/sh
@@ -41,10 +43,6 @@ ENTRYPOINT ["entrypoint"]
 CMD ["postgres"]
 """
 
-WGET = """#!/usr/local/bin/python
-import sys, urllib.request
-urllib.request.urlopen(sys.argv[-1], timeout=5)
-"""
 SEAWEEDFS_IMAGE = f"""
 FROM {BASE}
 COPY weed wget /usr/bin/
@@ -53,7 +51,7 @@ VOLUME /data
 
 
 def build_postgres(engine: str, name: str, folder: Path) -> str | None:
-    """Build it under *name*, with *folder* for the build; return what this machine lacks, if it does."""
+    """Build the image of PostgreSQL under *name*, in *folder*; return what this machine lacks for it, or None."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not programs:
         return "PostgreSQL's server programs (Debian's package postgresql)"
@@ -63,23 +61,21 @@ def build_postgres(engine: str, name: str, folder: Path) -> str | None:
     (folder / "libraries").mkdir()
     for program in (*(version / "bin").iterdir(), *(version / "lib").glob("*.so")):
         linked = subprocess.run(["ldd", program], capture_output=True, encoding="utf-8", check=False).stdout
-        for library in re.findall(r"=> (/\S+)", linked):
-            if (
-                not Path(library).name.startswith(OF_THE_BASE)
-                and not (folder / "libraries" / Path(library).name).exists()
-            ):
-                shutil.copy(library, folder / "libraries")
+        for library in map(Path, re.findall(r"=> (/\S+)", linked)):
+            copy = folder / "libraries" / library.name
+            if not library.name.startswith(OF_THE_BASE) and not copy.exists():
+                shutil.copy(library, copy)
     write(folder / "entrypoint", POSTGRES)
     return build(engine, name, folder, POSTGRES_IMAGE.replace("PROGRAMS", f"{version}/bin"))
 
 
 def build_seaweedfs(engine: str, name: str, folder: Path) -> str | None:
-    """Build it under *name*, with *folder* for the build; return what this machine lacks, if it does."""
+    """Build the image of SeaweedFS under *name*, in *folder*; return what this machine lacks for it, or None."""
     weed = shutil.which("weed")
     if not weed:
         return "SeaweedFS (a program called weed)"
     shutil.copy(Path(weed).resolve(), folder / "weed")
-    write(folder / "wget", WGET)
+    write(folder / "wget", (SCRIPTS / "wget.py").read_text("utf-8"))
     return build(engine, name, folder, SEAWEEDFS_IMAGE)
 
 
