@@ -12,7 +12,7 @@ from .workshop import MissingError, Workshop
 
 ROUNDS = 5
 CLIENT = Path(__file__).with_name("data_version_client.py")
-FILE_BYTES = 1 << 30
+BLOCK, FILE_BLOCKS = 1 << 24, 64
 FILES, SMALL_BYTES = 20_000, 10_000
 SETTLED = 3  # seconds; the stat cache keeps nothing younger than two
 METHOD = """\
@@ -24,7 +24,7 @@ is."""
 IN_RUN, PROCESS = "ours, in a run", "ours, as a process"
 
 
-class Bench:
+class Data:
     """One set of data at *path*, and the ways to look at it."""
 
     def __init__(self, workshop: Workshop, path: Path) -> None:
@@ -34,7 +34,7 @@ class Bench:
         self.env = workshop.env | {"DVC_SITE_CACHE_DIR": str(path.parent / "site")}
 
     def ours(self, cached: bool = False) -> dict[str, float]:
-        extra = [self.workshop.package, *([str(self.cache)] if cached else [])]
+        extra = [str(self.cache)] if cached else []
         started = time.perf_counter()
         inside = self._client("ours", *extra)
         return {IN_RUN: inside, PROCESS: time.perf_counter() - started}
@@ -66,7 +66,7 @@ class Bench:
 
     def _client(self, way: str, *arguments: str) -> float:
         command = [self.workshop.child / "python", CLIENT, way, self.path, *arguments]
-        done = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, env=self.workshop.child_env, check=False, capture_output=True, text=True)
         require_success(command, done)
         return float(done.stdout)
 
@@ -86,30 +86,32 @@ def measure(workshop: Workshop) -> Section:
     except MissingError as error:
         missing = str(error)
     rows: list[Row] = []
-    for what, make, times_faster in (
-        (f"a file of {FILE_BYTES >> 30} GiB", big_file, 25),
-        (f"a folder of {FILES:,} files of {SMALL_BYTES // 1000} kB", small_files, 12),
+    blocks, files = workshop.size(FILE_BLOCKS), workshop.size(FILES, smoke=20)
+    for what, make, count, times_faster in (
+        (f"a file of {blocks * BLOCK >> 20:,} MiB", big_file, blocks, 25),
+        (f"a folder of {files:,} files of {SMALL_BYTES // 1000} kB", small_files, files, 12),
     ):
         folder = workshop.folder / "data_version"
         folder.mkdir()
         say(f"making {what}")
-        rows += _compare(Bench(workshop, make(folder)), what, times_faster, missing)
+        rows += _compare(Data(workshop, make(folder, count)), what, times_faster, missing)
         shutil.rmtree(folder)
     return Section("The data version", METHOD, rows)
 
 
-def _compare(bench: Bench, what: str, times_faster: float, missing: str) -> list[Row]:
-    sides: list[Side] = [bench.ours, bench.blake3, bench.read]
+def _compare(data: Data, what: str, times_faster: float, missing: str) -> list[Row]:
+    rounds = data.workshop.size(ROUNDS)
+    sides: list[Side] = [data.ours, data.blake3, data.read]
     if not missing:
-        sides.append(bench.dvc_add)
+        sides.append(data.dvc_add)
     sides[0](), sides[1]()  # into the page cache
-    first = take_turns(what, sides, ROUNDS)
-    bench.settle()
-    again: list[Side] = [lambda: bench.ours(cached=True)]
+    first = take_turns(what, sides, rounds)
+    data.settle()
+    again: list[Side] = [lambda: data.ours(cached=True)]
     if not missing:
-        again.append(bench.dvc_status)
-        bench.dvc_status()
-    unchanged = take_turns(f"{what}, unchanged", again, ROUNDS)
+        again.append(data.dvc_status)
+        data.dvc_status()
+    unchanged = take_turns(f"{what}, unchanged", again, rounds)
 
     def against(times: dict[str, Timing], label: str, ours: str, peer: str, aim: AtMost | Faster | None) -> Row:
         theirs = times.get(peer)
@@ -125,17 +127,17 @@ def _compare(bench: Bench, what: str, times_faster: float, missing: str) -> list
     ]
 
 
-def big_file(folder: Path) -> Path:
+def big_file(folder: Path, blocks: int) -> Path:
     path = folder / "data.bin"
     with path.open("wb") as stream:
-        for _ in range(FILE_BYTES >> 24):
-            stream.write(os.urandom(1 << 24))
+        for _ in range(blocks):
+            stream.write(os.urandom(BLOCK))
     return path
 
 
-def small_files(folder: Path) -> Path:
+def small_files(folder: Path, count: int) -> Path:
     path = folder / "data"
     path.mkdir()
-    for number in range(FILES):
+    for number in range(count):
         (path / f"{number:05}.bin").write_bytes(os.urandom(SMALL_BYTES))
     return path

@@ -1,8 +1,8 @@
 """One way to look at data, in a process of its own; prints the seconds without the start of Python.
 
-python data_version_client.py ours PATH PACKAGE [CACHE]   the project's data version, as a run takes it
-python data_version_client.py blake3 PATH                 every file through blake3, and nothing else
-python data_version_client.py read PATH                   every file read, and nothing else
+python data_version_client.py ours PATH [CACHE]   the data version, as a run takes it
+python data_version_client.py blake3 PATH         every file through blake3, and nothing else
+python data_version_client.py read PATH           every file read, and nothing else
 """
 
 import sys
@@ -37,7 +37,7 @@ def plain_read(path: Path) -> None:
                 stream.read()
 
 
-def main(way: str, path: Path, package: str = "", cache: str = "") -> None:
+def main(way: str, path: Path, cache: str = "") -> None:
     if way == "ours":
         data_version = import_module("reproducibility.provenance.data").data_version
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Generating a project against peers and a bare render, and the start of its command against the start of Python."""
+"""Generating a project against peers and a bare render."""
 
 import os
 import shutil
@@ -6,22 +6,21 @@ import subprocess
 from pathlib import Path
 
 from .stopwatch import Side, say, seconds_of, take_turns
-from .table import AtMost, Row, Section
+from .table import Row, Section
 from .workshop import PEERS, MissingError, Workshop
 
 ROUNDS = 9
-HELP_ROUNDS = 31
 CCDS_TEMPLATE = "https://github.com/drivendataorg/cookiecutter-data-science"
 CCDS_VERSION = "v" + PEERS["generators"][0].partition("==")[2]
 METHOD = """\
 Whole commands, the start of Python included, with the default answers of each and an empty home. Ours includes its
 hook, which makes a git repository and the first commit. `ccds` is given a checkout of its template, made
 beforehand, so that no network takes part. `kedro new` makes its project without tools and example, from the
-template in its package, and no repository. `repro --help` and `python -c pass` run in the project's environment."""
+template in its package, and no repository."""
 
 
 def measure(workshop: Workshop) -> Section:
-    """Return the rows of generation and of the command's start."""
+    """Return the rows."""
     into = workshop.folder / "generated"
     sides: list[Side] = [
         timed(workshop, "ours", workshop.cookiecutter(into), into),
@@ -43,12 +42,12 @@ def measure(workshop: Workshop) -> Section:
             sides.append(
                 timed(workshop, "ccds", [programs / "ccds", "--no-input", "--output-dir", into, template], into)
             )
-    times = take_turns("generation", sides, ROUNDS)
+    times = take_turns("generation", sides, workshop.size(ROUNDS))
     rows = [
         Row("generating a project, hook included", times["ours"], peer, times.get(peer), missing=missing.get(peer, ""))
         for peer in ("ccds", "kedro new", "bare render")
     ]
-    return Section("Generation and the command's start", METHOD, [*rows, help_row(workshop)])
+    return Section("Generation", METHOD, rows)
 
 
 def timed(workshop: Workshop, name: str, command: list[str | Path], into: Path) -> Side:
@@ -76,19 +75,3 @@ def ccds_template(workshop: Workshop) -> Path:
             f"its template {CCDS_VERSION} is only on GitHub, which cannot be reached from here"
         ) from error
     return folder
-
-
-def help_row(workshop: Workshop) -> Row:
-    """How long the project's command takes to explain itself, beside a Python that does nothing."""
-
-    def of(name: str, *command: str | Path) -> Side:
-        return lambda: {name: seconds_of(list(command), workshop.project, workshop.env)}
-
-    sides = [
-        of("repro", workshop.child / "repro", "--help"),
-        of("python", workshop.child / "python", "-c", "pass"),
-    ]
-    for side in sides:
-        side()
-    times = take_turns("repro --help", sides, HELP_ROUNDS)
-    return Row("`repro --help`", times["repro"], "`python -c pass`", times["python"], AtMost(3))

@@ -38,6 +38,18 @@ class Faster:
 
 
 @dataclass(frozen=True)
+class AtMostSeconds:
+    """Ours takes at most so many seconds, whatever the peer takes; or at most *part* of the peer's time."""
+
+    limit: float
+    part: float = 0
+
+    def judge(self, ours: float, theirs: float) -> tuple[str, str, bool]:
+        aim = f"at most {self.limit:g} s" + (f", or {self.part:g} of the peer's" if self.part else "")
+        return f"{ours / theirs:.2f} of the peer's", aim, ours <= self.limit or ours <= self.part * theirs
+
+
+@dataclass(frozen=True)
 class Row:
     """One comparison, in seconds or as a count. Where `missing` says why, the peer or both were not measured."""
 

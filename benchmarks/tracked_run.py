@@ -21,12 +21,12 @@ LEAST_REQUESTS = 6  # create with tags, one log_batch, get + put of one artifact
 ARTIFACT_BYTES = 20_000
 METHOD = """\
 Against an `mlflow server` with one worker on loopback. All sides record the same tags, params, metrics and files,
-which is checked for every run; the project also records its dataset. Each side is a process with everything
-imported and one run behind it. A tracked run's time includes gathering its provenance (git, data, environment),
-seeding, and both judgements. The bare sides know their values beforehand. *One by one* is what tutorials do:
-`set_experiment`, `start_run`, `set_tag`, `log_param`, `log_metric` and `log_artifact` for each; *batch* is
-`start_run(tags=…)`, `log_params`, `log_metrics`, `log_artifacts`. Requests are counted in the client, where
-`requests` hands them to a connection."""
+which is checked for every run. The project also records its dataset and three tags for the machinery alone. Each side
+is a process that has imported everything and recorded one run. A tracked run's time includes gathering its provenance
+(git, data, environment), seeding, and the checks at its start and its end. The bare sides know their values
+beforehand. *One by one* is what tutorials do: `set_experiment`, `start_run`, `set_tag`, `log_param`, `log_metric` and
+`log_artifact` for each; *batch* is `start_run(tags=…)`, `log_params`, `log_metrics`, `log_artifacts`. Requests are
+counted in the client, where `requests` hands them to a connection."""
 
 
 class Client:
@@ -67,19 +67,19 @@ def measure(workshop: Workshop) -> Section:
     (folder / "confusion_matrix.png").write_bytes(os.urandom(ARTIFACT_BYTES))
     facts = folder / "facts.json"
     with ExitStack() as stack:
-        env = workshop.env | {"MLFLOW_TRACKING_URI": stack.enter_context(server(workshop, folder))}
-        ours = stack.enter_context(
-            Client("tracked_run", [workshop.child / "python", CLIENT, "ours", workshop.package, facts], env)
-        )
+        store = {"MLFLOW_TRACKING_URI": stack.enter_context(server(workshop, folder))}
+        ours = stack.enter_context(Client("tracked_run", ours_command(workshop, facts), workshop.child_env | store))
         singly, batch = (
-            stack.enter_context(Client(name, [workshop.bare / "python", CLIENT, way, facts], env))
+            stack.enter_context(Client(name, [workshop.bare / "python", CLIENT, way, facts], workshop.env | store))
             for name, way in {"bare, one by one": "one-by-one", "bare, batch": "batch"}.items()
         )
-        times = take_turns("tracked run", [ours, singly, batch], ROUNDS)
+        times = take_turns("tracked run", [ours, singly, batch], workshop.size(ROUNDS))
     first = ours.recorded[0]
     for client in (ours, singly, batch):
-        if any(record != first for record in client.recorded):
-            raise RuntimeError(f"{client.name} did not record what the others did")
+        for record in client.recorded:
+            if different := [part for part in first if record[part] != first[part]]:
+                shown = {part: (first[part], record[part]) for part in different}
+                raise RuntimeError(f"{client.name} did not record what the first tracked run did: {shown}")
     least = LEAST_REQUESTS + len(first["files"]) - 1
     wall, count = "a run, from before it is created to FINISHED", "HTTP requests of this run"
     rows = [
@@ -98,10 +98,15 @@ def measure(workshop: Workshop) -> Section:
     return Section("A tracked run", METHOD, rows, _remarks(ours.requests))
 
 
+def ours_command(workshop: Workshop, facts: Path) -> list[str | Path]:
+    """The command of the side that records tracked runs, and writes down in *facts* what its first one recorded."""
+    return [workshop.child / "python", CLIENT, "ours", workshop.package, facts]
+
+
 def _remarks(requests: list[str]) -> str:
     paths = (re.sub(r"/[0-9a-f]{32}/", "/…/", request.replace("/api/2.0/mlflow", "")) for request in requests)
     counted = Counter(re.sub(r"artifacts/.*", "artifacts/…", path) for path in paths)
-    return "The tracked run asks: " + ", ".join(f"{times} `{path}`" for path, times in counted.items()) + "."
+    return "The tracked run sends " + ", ".join(f"{times} `{path}`" for path, times in counted.items()) + "."
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import requests
 EXPERIMENT = "benchmark"
 METRICS = {"cv_mean": 0.97, "cv_std": 0.01, "accuracy": 0.98, "balanced_accuracy": 0.975, "f1_macro": 0.97}
 EVIDENCE = "reproducibility"
+INTERNAL = ("mlflow.", "reproducibility.")  # each run has others: its process, its token
 requested: list[str] = []
 
 
@@ -75,11 +76,11 @@ def batch(facts: dict, folder: Path) -> str:
 
 
 def recorded(run_id: str) -> dict:
-    """What the server holds of a run, without what MLflow adds by itself."""
+    """What the server holds of a run, without the tags that MLflow and the machinery set for themselves."""
     data = mlflow.MlflowClient().get_run(run_id).data
     listed = [mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path=folder) for folder in ("", EVIDENCE)]
     files = [file.path for files in listed for file in files if not file.is_dir]
-    tags = {key: value for key, value in data.tags.items() if not key.startswith("mlflow.")}
+    tags = {key: value for key, value in data.tags.items() if not key.startswith(INTERNAL)}
     return {"tags": tags, "params": data.params, "metrics": data.metrics, "files": sorted(files)}
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import uv
 from .stopwatch import require_success, say
 
 TEMPLATE = Path(__file__).resolve().parent.parent
+MACHINERY = "packages/reproducibility"
 
 # What each peer is measured in. The project and the server have locks of their own.
 PEERS = {
@@ -26,12 +28,30 @@ class MissingError(Exception):
 
 
 class Workshop:
-    """Everything is made when it is first asked for, and belongs to *folder*."""
+    """Everything is made when it is first asked for, and belongs to *folder*.
 
-    def __init__(self, folder: Path) -> None:
+    smoke: only show that each benchmark runs: one round, little data, no peers. made: the programs of environments that
+    are there already, by their names (child, bare, gated server). settings: more variables for what is measured.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        smoke: bool = False,
+        made: Mapping[str, Path] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self.smoke = smoke
+        self.made = made or {}
+        self.settings = settings or {}
         self.home = folder / "home"
         self.home.mkdir()
+
+    def size(self, full: int, smoke: int = 1) -> int:
+        """How many rounds, files, steps: *full*, or *smoke* where it only has to run."""
+        return smoke if self.smoke else full
 
     @cached_property
     def env(self) -> dict[str, str]:
@@ -44,7 +64,14 @@ class Workshop:
             "DO_NOT_TRACK": "1",
             "DVC_NO_ANALYTICS": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            **self.settings,
         }
+
+    @property
+    def child_env(self) -> dict[str, str]:
+        """The same for the programs of the child, with the code of this project before any other."""
+        code = [self.project / "src", self.project / MACHINERY / "src"]
+        return self.env | {"PYTHONPATH": os.pathsep.join(map(str, code))}
 
     @cached_property
     def project(self) -> Path:
@@ -66,35 +93,32 @@ class Workshop:
 
     @cached_property
     def child(self) -> Path:
-        """The programs of the project's own environment: its lock, and the project."""
-        programs = self._environment("child", "--require-hashes", "--requirement", self.project / "requirements.txt")
-        self._install(programs, "--no-deps", "--no-build-isolation", "--editable", self.project)
-        return programs
+        """The programs of the project's own environment: its lock, the machinery and the project."""
+        return self._environment("child", "requirements.txt", MACHINERY, ".")
 
     @cached_property
     def bare(self) -> Path:
         """The same packages without the project, so that nothing of it takes part."""
-        return self._environment("bare", "--require-hashes", "--requirement", self.project / "requirements.txt")
+        return self._environment("bare", "requirements.txt")
 
     @cached_property
     def server(self) -> Path:
         """The whole of MLflow, with its server."""
-        return self._environment(
-            "server", "--require-hashes", "--requirement", self.project / "requirements-server.txt"
-        )
+        return self._environment("server", "requirements-server.txt")
 
     @cached_property
     def gated_server(self) -> Path:
-        """The same, with the project in it and so with the gate."""
-        lock = self.project / "requirements-server.txt"
-        programs = self._environment("gated server", "--require-hashes", "--requirement", lock)
-        self._install(programs, "--no-deps", "--no-build-isolation", "--editable", self.project)
-        return programs
+        """The same, with the machinery in it and so with the gate."""
+        return self._environment("gated server", "requirements-server.txt", MACHINERY)
 
     def peer(self, name: str) -> Path:
         """The programs of a peer; raises MissingError where it cannot be installed."""
+        if self.smoke:
+            raise MissingError("left out")
         try:
-            return self._environment(name, *PEERS[name])
+            programs = self._new_environment(name)
+            self._install(programs, "--compile-bytecode", *PEERS[name])
+            return programs
         except RuntimeError as error:
             say(str(error))  # for who watches; the table is public and need not know where this machine looks
             raise MissingError(f"{' and '.join(PEERS[name])} cannot be installed here") from error
@@ -103,13 +127,23 @@ class Workshop:
         """Run a command to its end; raises RuntimeError with what it printed where it fails."""
         require_success(command, subprocess.run(command, env=self.env, check=False, capture_output=True, text=True))
 
-    def _environment(self, name: str, *requirements: str | Path) -> Path:
+    def _environment(self, name: str, lock: str, *packages: str) -> Path:
+        """Make an environment of what the project's *lock* pins, with *packages* of the project in place."""
+        if name in self.made:
+            return self.made[name]
+        programs = self._new_environment(name)
+        compiled = [] if self.smoke else ["--compile-bytecode"]
+        self._install(programs, *compiled, "--require-hashes", "--requirement", self.project / lock)
+        in_place = [f"--editable={self.project / package}" for package in packages]
+        if in_place:
+            self._install(programs, "--no-deps", "--no-build-isolation", *in_place)
+        return programs
+
+    def _new_environment(self, name: str) -> Path:
         say(f"installing the environment `{name}`")
         folder = self.folder / "environments" / name
         self.run([uv.find_uv_bin(), "venv", "--quiet", "--python", sys.executable, folder])
-        programs = folder / "bin"
-        self._install(programs, "--compile-bytecode", *requirements)
-        return programs
+        return folder / "bin"
 
     def _install(self, programs: Path, *what: str | Path) -> None:
         # With the home of whoever measures: there uv keeps what it once downloaded, and where it may look.
