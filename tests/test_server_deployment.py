@@ -451,8 +451,15 @@ def test_an_env_is_read_as_compose_reads_it(
     assert stack.read_settings().url == f"http://{host}:5002"
 
 
-def test_without_containers_the_same_command_serves_what_is_embedded(fresh_project: Path, run_in) -> None:
-    done = run_in(fresh_project, "nox", "-s", "server", "--", "--embedded", "--port", "70000", timeout=LIMIT)
+def test_without_containers_the_same_command_serves_what_is_embedded(
+    fresh_project: Path, run_in, python: Path, clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    # The session makes no environment: `uv` does nothing here, and `repro` is that of the shared environment.
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o755)
+    env = {"PATH": os.pathsep.join([str(tmp_path), str(python.parent), clean_env["PATH"]])}
+    session = ("nox", "--force-venv-backend=none", "-s", "server", "--", "--embedded", "--port", "70000")
+    done = run_in(fresh_project, *session, env=env, timeout=LIMIT)
     assert done.returncode != 0
     assert "127.0.0.1:70000: nothing can be served there" in done.stdout + done.stderr
 
