@@ -16,13 +16,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
-# Every experiment says this from inside its run: where it is missing, nothing was computed.
+# Every experiment prints this from inside its run: where it is missing, nothing was computed.
 INSIDE = "the experiment is running"
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One run as the store has it; `evidence` is the folder of its artifacts called reproducibility."""
+    """One run as the store has it; `evidence` is the folder reproducibility among its artifacts."""
 
     id: str
     name: str
@@ -60,21 +60,17 @@ def copy_run(
 
 
 class Workbench:
-    """A project at *path* with a git repository of its own; `PACKAGE` in what is written is its package's name."""
+    """A project at *path* with a git repository of its own. `machinery` is its copy of the machinery's package."""
 
     def __init__(self, run_in: Callable[..., CompletedProcess[str]], path: Path) -> None:
         self._run_in = run_in
         self.path = path
-        self.package = next(path.glob("src/*/experiment.py")).parent.name
         self.machinery = path / "packages" / "reproducibility" / "src" / "reproducibility"
         self.store = path / "mlflow.db"
 
     def run(self, *argv: str | Path, **options: Any) -> CompletedProcess[str]:
-        """Run a command there; the time limit is far beyond what any of them takes."""
+        """Run a command in the project. The time limit is far beyond what any command takes."""
         return self._run_in(self.path, *argv, **({"timeout": 600} | options))
-
-    def python(self, code: str, *arguments: str, **options: Any) -> CompletedProcess[str]:
-        return self.run("python", "-c", code.replace("PACKAGE", self.package), *arguments, **options)
 
     def script(self, name: str, *arguments: str | Path, **options: Any) -> CompletedProcess[str]:
         """Run tests/scripts/*name* in the project, whose code it can import, as a program from elsewhere."""
@@ -98,7 +94,7 @@ class Workbench:
     def write(self, name: str, content: str) -> Path:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("PACKAGE", self.package), encoding="utf-8", newline="\n")
+        path.write_text(content, encoding="utf-8", newline="\n")
         return path
 
     def edit(self, name: str, before: str, after: str) -> None:
@@ -114,11 +110,11 @@ class Workbench:
         return self.git("rev-parse", "HEAD")
 
     def runs(self, store: Path | None = None) -> dict[str, RecordedRun]:
-        """Return what the store holds: {name of the run: run}. Without a store there is nothing."""
+        """Return the runs in the store, {name of the run: run}; none if there is no store."""
         return {run.name: run for run in self.every_run(store)}
 
     def every_run(self, store: Path | None = None) -> list[RecordedRun]:
-        """Return every run of the store, also those of one name, the oldest first."""
+        """Return every run in the store, the oldest first, also runs of the same name."""
         store = store or self.store
         if not store.exists():
             return []
