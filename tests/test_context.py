@@ -87,11 +87,11 @@ def test_the_tags_are_there_whatever_is_imported_first(workbench: Workbench) -> 
 def test_what_is_unknown_is_warned_of_and_no_run_begins(workbench: Workbench) -> None:
     store = workbench.path.parent / "unknown.db"
     data = workbench.path / "data"
-    move(data, workbench.path.parent / "data-away")
+    move(data, workbench.path.parent / "moved-data")
     try:
         done = workbench.script("plain_run.py", env=store_at(store))
     finally:
-        move(workbench.path.parent / "data-away", data)
+        move(workbench.path.parent / "moved-data", data)
     assert done.returncode == 0, done.stderr
     assert "this run cannot be reproduced. data_version: data/penguins.csv does not exist" in done.stderr
     assert "the experiment is running" not in done.stdout

@@ -1,4 +1,4 @@
-"""What a person may call a run: its id, the beginning of one, `last` and `last~1`, wherever a run is asked for."""
+"""References to a run: its id, the beginning of an id, `last` and `last~1`; every command accepts each of them."""
 
 import json
 import sqlite3
@@ -79,7 +79,7 @@ def test_a_beginning_of_several_lists_them(found: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "name", ["too short", "no such beginning", "a pattern", "a quote", "an option", "nobody's last", "Ada's last~3"]
 )
-def test_what_is_no_run_is_said_so(found: dict[str, str], name: str) -> None:
+def test_a_reference_to_no_run_is_reported(found: dict[str, str], name: str) -> None:
     assert "has no run " in found[name] or "has 0 runs of Nobody" in found[name] or "has 3 runs of Ada" in found[name]
 
 

@@ -20,7 +20,7 @@ ENDED_WELL = {
     *("leaves_a_run_open", "logs_more_params", "draws", "draws_again"),
     *("has_a_child", "child", "draws from another seed", "in a thread", "many params", "long values"),
 }
-# Each with what the tag `failure` says.
+# Each with a part of its tag `failure`.
 FAILED = {
     "empties_a_tag": "MlflowException: reproducibility gate: author of run ",
     "removes_a_tag": "say where it comes from, and that does not change",

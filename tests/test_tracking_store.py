@@ -177,7 +177,7 @@ def error_inside(workbench: Workbench, uri: str, function: str, argument: str) -
 class DyingServer(BaseHTTPRequestHandler):
     """As much of a tracking server as one run needs to begin, with a way to switch it off."""
 
-    asked: list[tuple[str, dict]]
+    requests: list[tuple[str, dict]]
     artifacts: str
 
     def do_GET(self) -> None:
@@ -185,7 +185,7 @@ class DyingServer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-        self.asked.append((self.path.rpartition("mlflow/")[2], body))
+        self.requests.append((self.path.rpartition("mlflow/")[2], body))
         if self.path.endswith("die"):
             # Closed before the answer: no later request is accepted.
             self.server.socket.close()
@@ -194,8 +194,8 @@ class DyingServer(BaseHTTPRequestHandler):
         info |= {"lifecycle_stage": "active", "artifact_uri": self.artifacts, "run_name": "run"}
         self._answer({"run": {"info": info, "data": {"tags": body.get("tags", [])}}} if "create" in self.path else {})
 
-    def _answer(self, said: dict) -> None:
-        body = json.dumps(said).encode()
+    def _answer(self, content: dict) -> None:
+        body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -208,19 +208,19 @@ class DyingServer(BaseHTTPRequestHandler):
 def test_a_server_that_dies_during_the_run_is_named_and_the_start_was_two_requests(
     workbench: Workbench, tmp_path: Path
 ) -> None:
-    DyingServer.asked, DyingServer.artifacts = [], tmp_path.as_uri()
+    DyingServer.requests, DyingServer.artifacts = [], tmp_path.as_uri()
     with ThreadingHTTPServer(("127.0.0.1", 0), DyingServer) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         port = server.server_port
         uri = f"http://127.0.0.1:{port}"
         error = error_inside(workbench, f"http://ada:secret@127.0.0.1:{port}", "switch_off", uri)
     assert f"{uri} cannot be used" in error
-    created, batch, *_ = DyingServer.asked
+    created, batch, *_ = DyingServer.requests
     assert created[0] == "runs/create"
     assert {"git_commit", "data_version", "manifest_digest"} <= {tag["key"] for tag in created[1]["tags"]}
     assert batch[0] == "runs/log-batch"
     assert {param["key"] for param in batch[1]["params"]} == {"experiment_name", "seed", "data.path", "data_version"}
-    assert [path for path, _ in DyingServer.asked if path.startswith("runs/")].count("runs/log-batch") == 1
+    assert [path for path, _ in DyingServer.requests if path.startswith("runs/")].count("runs/log-batch") == 1
 
 
 def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`repro validate`: a run as it was recorded holds, and each way to alter it afterwards is named."""
+"""`repro validate`: a run as it was recorded passes, and each way to alter it afterwards is named."""
 
 import json
 import sqlite3
@@ -120,7 +120,7 @@ def workbench(
     return workbench
 
 
-# What is asked for as a table too, and references to no run.
+# Runs that are also shown as tables, and references to no run.
 TABLES = {"good": "can be reproduced", "a tag edited": "git_commit"}
 UNKNOWN = ("e" * 32, "../../etc/passé", "")
 
@@ -129,10 +129,10 @@ UNKNOWN = ("e" * 32, "../../etc/passé", "")
 def commands(workbench: Workbench) -> dict[str, CompletedProcess[str]]:
     """The result of `repro validate` for each run, as JSON under the run's name, as a table under "table of NAME"."""
     ids = {name: run.id for name, run in workbench.runs().items()}
-    asked = {name: ["validate", run_id, "--json"] for name, run_id in ids.items()}
-    asked |= {f"table of {name}": ["validate", ids[name]] for name in TABLES}
-    asked |= {f"unknown {reference}": ["validate", reference] for reference in UNKNOWN}
-    return workbench.repro_each(asked, env={"COLUMNS": "300"})
+    arguments = {name: ["validate", run_id, "--json"] for name, run_id in ids.items()}
+    arguments |= {f"table of {name}": ["validate", ids[name]] for name in TABLES}
+    arguments |= {f"unknown {reference}": ["validate", reference] for reference in UNKNOWN}
+    return workbench.repro_each(arguments, env={"COLUMNS": "300"})
 
 
 @pytest.fixture(scope="module")
