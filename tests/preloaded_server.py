@@ -99,8 +99,11 @@ def child_status(asked: dict, output: int, errors: int) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)  # as an interpreter ends then
     except BaseException:
-        traceback.print_exc()
         status = 1
+        try:
+            sys.excepthook(*sys.exc_info())  # as an interpreter does, with the status that the hook exits with
+        except SystemExit as error:
+            status = error.code
     end()
     return status & 0xFF
 

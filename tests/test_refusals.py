@@ -351,10 +351,13 @@ def test_a_policy_that_requires_nothing_is_refused(workbench: Workbench, refused
     assert "policy.required_tags" in refused(values=VALUES)
 
 
-def test_a_project_without_a_policy_file_is_refused(workbench: Workbench, refused: Refused) -> None:
+def test_a_project_without_a_policy_file_is_refused(workbench: Workbench) -> None:
     (workbench.path / "configs/base.yaml").unlink()
-    message = refused(values=VALUES, env={"REPRODUCIBILITY_PROJECT": str(workbench.path)})
-    assert f"REPRODUCIBILITY_PROJECT: {workbench.path} has no configs/base.yaml" in message
+    env = {"REPRODUCIBILITY_PROJECT": str(workbench.path), "CONFIG": json.dumps(VALUES)}
+    done = workbench.run("python", "scripts/attempt.py", env=env, fresh=True)
+    assert (done.returncode, INSIDE in done.stdout) == (2, False)
+    message = f"Error: REPRODUCIBILITY_PROJECT: {workbench.path} has no configs/base.yaml. To fix it: "
+    assert done.stderr.startswith(message), done.stderr
 
 
 # --- all of it
