@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -33,10 +34,13 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
     if not database.startswith(FILE):
         _require_answer(database)
     try:
-        import_module(f"{__package__}.app")
+        with warnings.catch_warnings(action="ignore"):  # of MLflow, about libraries of its own
+            import_module(f"{__package__}.app")
     except Exception as error:  # MLflow would report the same error as a traceback, in a process of its own
         refuse("gate", f"it cannot be loaded: {error}", _INSTALL)
     say("bringing the database up to date ...")
+    if embedded:
+        connect(create=True)
     _migrate(database)
     if origins := _own_pages():
         os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins)
@@ -58,7 +62,6 @@ def _choose_embedded() -> None:
     beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
-    connect(create=True)
 
 
 def _own_pages() -> str:
