@@ -353,12 +353,12 @@ def test_damaged_foreign_and_unwritable_caches_cost_nothing_but_time(settled: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "folder"]
 
 
-def test_parallel_processes_share_one_cache(settled: Path, tmp_path: Path) -> None:
+def test_parallel_processes_share_one_cache(settled: Path, tmp_path: Path, clean_env: dict[str, str]) -> None:
     (tmp_path / "cache").write_bytes(b"damaged")
     script = Path(__file__).parent / "scripts" / "share_a_data_cache.py"
     done = subprocess.run(
         [sys.executable, script, settled, tmp_path / "cache"],
-        env=os.environ | {"PYTHONPATH": str(Path(data_module.__file__).parents[2])},
+        env=clean_env | {"PYTHONPATH": str(Path(data_module.__file__).parents[2])},
         check=False,
         capture_output=True,
         encoding="utf-8",
