@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from conftest import TEMPLATE
+import uv
+from conftest import TEMPLATE, python_of
+from needs import skip_without_python
 
 OWN = {"PYTHONPATH": None}  # a session of nox brings its own environment, with the project installed
 
@@ -68,18 +69,20 @@ def test_one_config_gives_the_same_numbers_twice_and_another_seed_others(fresh_p
     assert metrics("--set", "seed=7") != first
 
 
-def test_the_project_passes_its_own_tests_and_lint(fresh_project: Path, run_in) -> None:
-    done = run_in(fresh_project, "nox", "-s", "lint", "tests", env=OWN)
+def test_the_project_passes_its_own_lint_and_tests_and_dev_makes_the_same_environment(
+    fresh_project: Path, run_in
+) -> None:
+    done = run_in(fresh_project, "nox", "-s", "lint", "tests", "dev", env=OWN)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_nox_dev_makes_an_environment_that_trains(fresh_project: Path, run_in) -> None:
-    made = run_in(fresh_project, "nox", "-s", "dev", env=OWN)
-    assert made.returncode == 0, made.stdout + made.stderr
-    programs = fresh_project / ".venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    script = ["scripts/train.py", "--config", "configs/experiment.yaml", "--set", "model.n_estimators=5"]
-    done = run_in(fresh_project, programs / "python", *script, env=OWN)
-    assert done.returncode == 0, done.stdout + done.stderr
+    (of_tests,) = fresh_project.glob(".nox/tests*")
+    packages = [
+        run_in(fresh_project, uv.find_uv_bin(), "pip", "freeze", "--python", python_of(each), check=True).stdout
+        for each in (of_tests, fresh_project / ".venv")
+    ]
+    assert packages[0] == packages[1]
+    assert f"-e {fresh_project.as_uri()}\n" in packages[1]
+    started = run_in(fresh_project, python_of(fresh_project / ".venv").with_name("repro"), "--help", env=OWN)
+    assert started.returncode == 0, started.stderr
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_nox_dev_makes_an_environment_that_trains(fresh_project: Path, run_in) -
 def test_the_other_pythons_train_too(version: str, render, run_in, tmp_path: Path) -> None:
     python = shutil.which(f"python{version}")
     if python is None or run_in(tmp_path, python, "--version").returncode != 0:
-        pytest.skip(f"no Python {version} on this machine")
+        skip_without_python(version)
     rendered = render({"python_version": version, "author": "Ada <ada@example.org>"}, tmp_path)
     assert rendered.returncode == 0, rendered.stderr
     (project,) = tmp_path.iterdir()
