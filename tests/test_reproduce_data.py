@@ -81,7 +81,8 @@ def test_data_outside_the_project(workbench: TinyWorkbench, place: str, tmp_path
     outside.write_text("7,8\n", encoding="utf-8")
     path = os.path.relpath(outside, workbench.path) if place == "above" else str(outside)
     run_id = workbench.train(f"data {place}", f"data.path={path}")
-    workbench.identical(run_id)
+    if place == "above":
+        workbench.identical(run_id)
     moved = outside.rename(tmp_path / "moved.csv")
     assert "nothing that can be read is at" in workbench.refused(run_id)
     answer = workbench.reproduce(run_id, "--data", str(moved))

@@ -76,35 +76,27 @@ def test_numbers_that_json_lacks_equal_themselves(reproduced: Answer) -> None:
     assert found["infinite"]["outcome"] == "identical"
 
 
-def test_the_table_reads_well_and_nothing_is_installed_twice(
-    workbench: TinyWorkbench, clean: RecordedRun, reproduced: Answer, tmp_path: Path
+def test_a_reproduction_is_reproduced_offline_from_a_project_in_any_state_and_shown_as_a_table(
+    workbench: TinyWorkbench, reproduced: Answer, tmp_path: Path
 ) -> None:
-    offline = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "empty")}
-    done = workbench.run("repro", "reproduce", clean.id[:9], env=offline)
-    assert done.returncode == 0, done.stderr
-    assert "IDENTICAL: every metric at every step, every file and every model is the same" in done.stdout
-    assert clean.id in done.stdout
-    assert "loss" in done.stdout
-    assert "learned.txt" in done.stdout
-    assert done.stderr == ""
-
-
-def test_a_reproduction_works_from_a_project_in_any_state(
-    workbench: TinyWorkbench, clean: RecordedRun, tmp_path: Path
-) -> None:
+    run_id = reproduced.report["reproduction"]  # a reproduction is a run like any other
     copy = workbench.elsewhere(Path(copytree(workbench.path, tmp_path / "copy", ignore=ignore_patterns(".cache"))))
     copy.write("scripts/tiny.py", "this is no Python")
-    copy.edit(
-        str((copy.machinery / "tracking" / "run.py").relative_to(copy.path)),
-        "from ..config",
-        "raise SystemExit('the machinery of today')\nfrom ..config",
-    )
+    machinery = copy.machinery / "tracking" / "run.py"
+    machinery.write_text("raise SystemExit('the machinery of today')\n", encoding="utf-8")
     copy.write(NOTES, 'NOTE = "another"\n')
     copy.git("rm", "--quiet", "configs/tiny.yaml")
     copy.write("requirements.txt", "no lock at all\n")
     status = copy.git("status", "--porcelain")
-    reproduction = copy.identical(clean.id, cwd=copy.path / "configs", env={"REPRODUCIBILITY_PROJECT": str(copy.path)})
-    assert reproduction.tags["git_dirty"] == "false"
+    # Nothing is installed twice: this could install nothing.
+    env = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "empty"), "REPRODUCIBILITY_PROJECT": str(copy.path)}
+    done = copy.run("repro", "reproduce", run_id[:12], cwd=copy.path / "configs", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "IDENTICAL: every metric at every step, every file and every model is the same" in done.stdout
+    assert run_id in done.stdout
+    assert "loss" in done.stdout
+    assert "learned.txt" in done.stdout
+    assert copy.by_id(copy.by_id(run_id).tags["reproduced_by"]).tags["git_dirty"] == "false"
     assert copy.git("status", "--porcelain") == status
 
 
@@ -122,24 +114,22 @@ def test_the_reproduction_of_a_dirty_run_has_its_patch(workbench: TinyWorkbench)
     patches = [(run.evidence / "uncommitted.patch").read_bytes() for run in (dirty, reproduction)]
     assert patches[0] == patches[1]
     assert b"picture.bin" in patches[0]
-    # A reproduction is a run like any other.
-    assert workbench.identical(reproduction.id).tags["reproduces"] == reproduction.id
 
 
 def test_runs_inside_a_run_are_reproduced_with_it(workbench: TinyWorkbench) -> None:
     family = workbench.train("family", "quirk=runs inside")
-    answer = workbench.reproduce(family)
-    assert answer.status == 0, answer.errors
-    assert [run["name"] for run in answer.report["runs"]] == ["", "a", "b", "plain"]
     inner = next(run for run in workbench.every_run() if run.name == "b")
     answer = workbench.reproduce(inner.id)
     assert answer.status == 0, answer.errors
+    assert [run["name"] for run in answer.report["runs"]] == ["", "a", "b", "plain"]
     pair = next(run for run in answer.report["runs"] if run["name"] == "b")
     assert (pair["a"], pair["b"]) == (inner.id, answer.report["reproduction"])
     reproduction = workbench.by_id(pair["b"])
     assert reproduction.tags["reproduces"] == inner.id
     assert workbench.by_id(inner.id).tags["reproduced_by"] == reproduction.id
     assert reproduction.metrics == inner.metrics
+    assert workbench.by_id(family).tags["reproduced_verdict"] == "identical"
+    assert workbench.script("compare_with_last.py", family).stdout.strip() == "identical"
 
 
 @pytest.mark.parametrize("seed", ["0", None])
