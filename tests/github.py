@@ -1,7 +1,7 @@
 """GitHub as a pull request meets it: act runs the generated workflow file itself, on this machine.
 
-The actions of others are stand-ins that do here what they do there; everything else is real: git, nox, the locks and
-MLflow.
+The actions that the workflow uses are stand-ins that do the same on this machine. Everything else is real: git, nox,
+the locks and MLflow.
 """
 
 import json
@@ -15,21 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
 import uv
+from needs import skip_without
 from workbench import Workbench
 
 UPSTREAM = "org/penguins"
 NUMBER = 7
 LIMIT = 900  # seconds, far beyond what a job takes
+# The sessions of nox that install requirements.txt. Here they share one environment, which each makes exactly that.
+OF_ONE_LOCK = ("train", "validate", "checklist", "image", "diff")
 
-# What each action takes, and what it does. The environments of nox stay between the runs of a test session, as in a
-# workflow with a good cache.
+# What each action takes, and what it does.
 CHECKOUT = """
 git init --quiet .
 git remote add origin "$GITHUB_ORIGIN"
-printf '.nox\n.cache\n' >> .git/info/exclude
-for kept in .nox .cache; do mkdir -p "$GITHUB_KEPT/$kept"; ln -s "$GITHUB_KEPT/$kept" "$kept"; done
 if [ "$DEPTH" = 0 ]; then
   git fetch --quiet origin '+refs/heads/*:refs/remotes/origin/*' "$REF"
 else
@@ -38,12 +37,12 @@ fi
 git checkout --quiet --detach "$REF"
 """
 UPLOAD = """
-mkdir -p "$GITHUB_KEPT/artifacts"
-rm -rf "$GITHUB_KEPT/artifacts/$NAME"
-cp -r "$FOLDER" "$GITHUB_KEPT/artifacts/$NAME"
+mkdir -p "$GITHUB_ARTIFACTS"
+rm -rf "$GITHUB_ARTIFACTS/$NAME"
+cp -r "$FOLDER" "$GITHUB_ARTIFACTS/$NAME"
 rm -rf "$FOLDER"  # another job runs on another machine
 """
-DOWNLOAD = 'mkdir -p "$FOLDER" && cp -r "$GITHUB_KEPT/artifacts/$NAME/." "$FOLDER"'
+DOWNLOAD = 'mkdir -p "$FOLDER" && cp -r "$GITHUB_ARTIFACTS/$NAME/." "$FOLDER"'
 STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "actions/checkout": ({"ref": "REF", "fetch-depth": "DEPTH", "persist-credentials": "PERSIST"}, CHECKOUT),
     "actions/setup-python": ({"python-version": "VERSION"}, '"python$VERSION" --version'),
@@ -60,9 +59,9 @@ SUMMARY = "⚙  Summary - "  # how act shows what GitHub puts on the page of the
 
 @dataclass(frozen=True)
 class Workflow:
-    """What became of one: {job: success or failure} of those that ran, the summary of all, and all that was printed.
+    """The end of a workflow: {job: success or failure} of the jobs that ran, their summaries, and all that was printed.
 
-    artifacts: the folder of what was uploaded, each under its name.
+    artifacts: the folder with everything that was uploaded, each upload under its name.
     """
 
     jobs: dict[str, str]
@@ -78,15 +77,15 @@ class Workflow:
 
 
 class GitHub:
-    """A hosting service in *folder* for one repository; *kept* is what all its workflows share."""
+    """A hosting service in *folder* for one repository. *environments*: what `make_environments` made."""
 
-    def __init__(self, folder: Path, kept: Path, clean_env: Mapping[str, str]) -> None:
-        self.act = shutil.which("act") or pytest.skip("no act on this machine, the program that runs workflow files")
-        self.folder, self.kept = folder, kept
-        self.origin = folder / "origin.git"
+    def __init__(self, folder: Path, environments: Path, clean_env: Mapping[str, str]) -> None:
+        self.act = shutil.which("act") or skip_without("act")
+        self.folder, self.origin, self.artifacts = folder, folder / "origin.git", folder / "artifacts"
         programs = [Path(uv.find_uv_bin()).parent, Path(sys.executable).parent]
         self.env = dict(clean_env) | {"PATH": os.pathsep.join([*map(str, programs), clean_env["PATH"]])}
-        del self.env["PYTHONDONTWRITEBYTECODE"]  # MLflow is imported many times
+        self.env |= {"NOX_ENVDIR": str(environments), "GITHUB_ARTIFACTS": str(self.artifacts)}
+        del self.env["PYTHONPYCACHEPREFIX"]  # byte code lies beside the modules, for the checkouts of all workflows
         folder.mkdir(parents=True, exist_ok=True)
         self._git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
         # As on GitHub: a commit that is on no branch can be fetched by its id.
@@ -141,12 +140,12 @@ class GitHub:
         secrets: Mapping[str, str],
     ) -> Workflow:
         (self.folder / "event.json").write_text(json.dumps(event), "utf-8")
-        shutil.rmtree(self.kept / "artifacts", ignore_errors=True)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
         run_id = str(uuid4().int % 10**10)
         command = [
             *(self.act, "pull_request", "--directory", str(place), "--eventpath", str(self.folder / "event.json")),
             *("--platform", "ubuntu-latest=-self-hosted", "--no-skip-checkout", "--no-cache-server", "--json"),
-            *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}", "--env", f"GITHUB_KEPT={self.kept}"),
+            *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}"),
             *("--env", f"GITHUB_RUN_ID={run_id}", "--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
             *(part for name, action in self._actions(place) for part in ("--local-repository", f"{name}={action}")),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
@@ -161,7 +160,7 @@ class GitHub:
         jobs = {line["jobID"]: line["jobResult"] for line in lines if "jobResult" in line}
         summaries = [line["msg"].partition(SUMMARY)[2] for line in lines if SUMMARY in line["msg"]]
         log = "".join(f"{line['msg'].rstrip()}\n" for line in lines)
-        return Workflow(jobs, "".join(summaries), log, self.kept / "artifacts")
+        return Workflow(jobs, "".join(summaries), log, self.artifacts)
 
     def _actions(self, place: Path) -> list[tuple[str, Path]]:
         """Write a stand-in for each action that the workflow uses; return them with the version it asks for."""
@@ -185,3 +184,10 @@ class GitHub:
 
     def _git(self, folder: Path, *arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=folder, env=self.env, check=True, capture_output=True)
+
+
+def make_environments(folder: Path, python: Path) -> None:
+    """Make the folder of nox's environments: they stay between the workflows, as with a good cache."""
+    subprocess.run([uv.find_uv_bin(), "venv", "--quiet", "--python", python, folder / OF_ONE_LOCK[0]], check=True)
+    for name in OF_ONE_LOCK[1:]:
+        (folder / name).symlink_to(OF_ONE_LOCK[0], target_is_directory=True)
