@@ -47,7 +47,7 @@ def measure(workshop: Workshop) -> Section:
     found = json.loads(run("repro", "diff", *ids, "--json", status=1))
     diverging = [(metric["name"], metric["divergence"]["step"]) for metric in found["metrics"] if not metric["same"]]
     inputs = found["input_differences"]
-    if diverging != [("metric_7", steps // 2)] or [each["key"] for each in inputs] != ["knobs.knob_7"]:
+    if diverging != [("metric_7", steps // 2)] or [each["name"] for each in inputs] != ["knobs.knob_7"]:
         raise RuntimeError(f"repro diff found {diverging} and {inputs}")
 
     def peer() -> dict[str, float]:
