@@ -1,6 +1,6 @@
 """Training in a container: the generated Dockerfile is built and run as it is, with the engine that this machine has.
 
-Nothing is mocked: a commit goes in, and out comes the same run as on the host, or a refusal.
+Nothing is mocked: from a commit comes the same run as on the host, or a refusal.
 """
 
 import json
@@ -22,32 +22,29 @@ from uuid import uuid4
 import pytest
 from workbench import Workbench
 
-# One after the other: images that one test takes away, another may be looking at.
-pytestmark = pytest.mark.xdist_group("containers")
-
 ADA = "Ada Lovelace <ada@example.com>"
 CONFIG = ("--config", "configs/experiment.yaml")
 COMMIT_LABEL = "org.opencontainers.image.revision"
-# Somebody who has nothing to say on this machine.
+# A user without any right on this machine.
 NOBODY = 12345
-HANGING = 120
+LIMIT = 600  # seconds for one command, far beyond what any of them takes
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Docker or Podman, as somebody types it."""
+    """Docker or Podman, as a person types it."""
 
     program: str
     env: dict[str, str]
 
     def __call__(self, *arguments: str | Path, check: bool = True) -> CompletedProcess[str]:
         command = [self.program, *map(str, arguments)]
-        done = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True, timeout=HANGING)
+        done = subprocess.run(command, env=self.env, check=False, capture_output=True, text=True, timeout=LIMIT)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
     def run(self, image: str, *arguments: str | Path, options: tuple[str | Path, ...] = ()) -> CompletedProcess[str]:
-        """Run a container of *image* without a network; what it ends with is up to the test."""
+        """Run a container of *image* without a network; the test checks its exit status."""
         return self("run", "--rm", "--network=none", *options, image, *arguments, check=False)
 
     def labels(self, image: str) -> dict[str, str]:
@@ -61,51 +58,51 @@ def engine(engine_program: str, clean_env: dict[str, str]) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def workplace(
+def workbench(
     engine: Engine,
     once: Callable[[str, Callable[[Path], None]], Path],
     project: Path,
     run_in: Callable[..., CompletedProcess[str]],
 ) -> Workbench:
-    """A project with a run and an image of its commit: look, run, change nothing. Its policy is the strictest."""
+    """A project with a run and an image of its commit, which no test changes. Its policy is the strictest."""
 
     def make(folder: Path) -> None:
-        workbench = Workbench(run_in, Path(copytree(project, folder / project.name)))
-        workbench.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
-        workbench.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
-        workbench.commit()
-        on_host = workbench.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
+        made = Workbench(run_in, Path(copytree(project, folder / project.name)))
+        made.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
+        made.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
+        made.commit()
+        on_host = made.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
         assert on_host.returncode == 0, on_host.stdout + on_host.stderr
-        built = workbench.run("repro", "image", timeout=900)
+        built = made.run("repro", "image", timeout=LIMIT)
         assert built.returncode == 0, built.stdout + built.stderr
 
-    (path,) = once("workplace", make).iterdir()
+    (path,) = once("workbench", make).iterdir()
     return Workbench(run_in, path)
 
 
 @pytest.fixture(scope="session")
-def image(workplace: Workbench) -> str:
-    """The name of the image of the workplace."""
-    return f"penguin-classifier:{workplace.git('rev-parse', 'HEAD')[:12]}"
+def image(workbench: Workbench) -> str:
+    """The name of the image of the workbench's commit."""
+    return f"penguin-classifier:{workbench.git('rev-parse', 'HEAD')[:12]}"
 
 
 @pytest.fixture
-def workbench(
-    workplace: Workbench, engine: Engine, run_in: Callable[..., CompletedProcess[str]], tmp_path: Path
+def own_workbench(
+    workbench: Workbench, engine: Engine, run_in: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> Iterator[Workbench]:
-    """A copy of the workplace to change at will; its own images are taken away again."""
-    workbench = Workbench(run_in, Path(copytree(workplace.path, tmp_path / workplace.path.name, symlinks=True)))
-    workbench.store.unlink(missing_ok=True)
+    """A copy of the workbench to change at will; the images of its own commits are removed afterwards."""
+    own_workbench = Workbench(run_in, Path(copytree(workbench.path, tmp_path / workbench.path.name, symlinks=True)))
+    own_workbench.store.unlink(missing_ok=True)
 
     def images() -> set[str]:
         listing = ("images", "--format={{.Repository}}:{{.Tag}}")
-        # An image that is taken away meanwhile makes Podman 4 fail: then it is asked once more.
+        # Podman 4 fails when an image is removed meanwhile: then it is asked once more.
         return set((engine(*listing, check=False).stdout or engine(*listing).stdout).split())
 
     before = images()
-    yield workbench
+    yield own_workbench
     for name in images() - before:
-        if workbench.path.name in name:
+        if own_workbench.path.name in name:
             engine("rmi", name, check=False)
 
 
@@ -113,18 +110,18 @@ def mounted(source: Path, target: str | Path, *options: str) -> str:
     return "--mount=" + ",".join(["type=bind", f"source={source}", f"target={target}", *options])
 
 
-def test_the_same_run_on_the_host_and_in_a_container(workplace: Workbench, engine: Engine, image: str) -> None:
-    in_container = workplace.run("nox", "-s", "train", "--", "--container", *CONFIG, timeout=HANGING)
+def test_the_same_run_on_the_host_and_in_a_container(workbench: Workbench, engine: Engine, image: str) -> None:
+    in_container = workbench.run("python", "scripts/train.py", *CONFIG, "--container", timeout=LIMIT)
     assert in_container.returncode == 0, in_container.stdout + in_container.stderr
     assert "STEP" not in in_container.stdout  # it was built already
     assert re.search(r"\n(\d+) of \1 checks pass", in_container.stdout)
     assert "WARNING" not in in_container.stderr
-    first, second = sorted(workplace.runs().values(), key=lambda run: run.tags["image"], reverse=True)
+    first, second = sorted(workbench.runs().values(), key=lambda run: run.tags["image"], reverse=True)
     assert (first.status, second.status) == ("FINISHED", "FINISHED")
     assert first.metrics == second.metrics and len(first.metrics) >= 6
     assert first.params == second.params
-    told = ("data_version", "config_digest", "lock_digest", "author")
-    for tag in (*told, "git_commit", "git_branch", "git_remote", "git_dirty"):
+    same = ("data_version", "config_digest", "lock_digest", "author")
+    for tag in (*same, "git_commit", "git_branch", "git_remote", "git_dirty"):
         assert first.tags[tag] == second.tags[tag], tag
     assert first.tags["git_remote"] == "https://example.com/org/penguins.git"
 
@@ -138,10 +135,10 @@ def test_the_same_run_on_the_host_and_in_a_container(workplace: Workbench, engin
 
 
 def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
-    workplace: Workbench, engine: Engine, image: str
+    workbench: Workbench, engine: Engine, image: str
 ) -> None:
     labels = engine.labels(image)
-    assert labels[COMMIT_LABEL] == workplace.git("rev-parse", "HEAD")
+    assert labels[COMMIT_LABEL] == workbench.git("rev-parse", "HEAD")
     assert labels["org.opencontainers.image.source"] == "https://example.com/org/penguins.git"
     assert (labels["git.branch"], labels["git.dirty"]) == ("main", "false")
     assert labels["lock.digest"].startswith("blake3:")
@@ -149,13 +146,13 @@ def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
     look = "id -u; command -v git gcc; find /app -writable; find /app -type f"
     seen = engine.run(image, "-c", look, options=("--entrypoint=sh",)).stdout.splitlines()
     assert seen[0] == "65532"
-    tops = ("README.md", "configs", "pyproject.toml", "requirements", "scripts", "src", "templates")
-    committed = [name for name in workplace.git("ls-files").splitlines() if name.startswith(tops)]
+    tops = ("README.md", "configs", "packages", "pyproject.toml", "requirements", "scripts", "src", "templates")
+    committed = [name for name in workbench.git("ls-files").splitlines() if name.startswith(tops)]
     assert sorted(seen[1:]) == sorted(f"/app/{name}" for name in [*committed, ".image.json"])
 
 
 def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
-    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
     store.mkdir()
@@ -169,20 +166,20 @@ def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
     )
     options = (
         *("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--user={user}:{user}", *forged, f"--env=AUTHOR={ADA}"),
-        *(mounted(workplace.path / "data", "/app/data", "readonly"), mounted(store, store)),
+        *(mounted(workbench.path / "data", "/app/data", "readonly"), mounted(store, store)),
         f"--env=MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db",
     )
     done = engine.run(image, *CONFIG, options=options)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = workplace.runs(store / "mlflow.db").values()
+    (run,) = workbench.runs(store / "mlflow.db").values()
     assert run.status == "FINISHED"
-    assert run.tags["git_commit"] == workplace.git("rev-parse", "HEAD")
+    assert run.tags["git_commit"] == workbench.git("rev-parse", "HEAD")
     assert (run.tags["git_branch"], run.tags["git_dirty"], run.tags["author"]) == ("main", "false", ADA)
     assert run.tags["image"].startswith("built:blake3:")
 
 
 def refused(done: CompletedProcess[str]) -> str:
-    """See that a command was refused without a traceback; return what it said, in one line."""
+    """Assert that a command was refused without a traceback; return its message in one line."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return " ".join(done.stderr.split())
@@ -205,14 +202,14 @@ def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engin
     ],
 )
 def test_other_code_than_the_images_is_refused(
-    target: str, named: str, workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    target: str, named: str, workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     model = tmp_path / "model.py"
-    model.write_bytes((workplace.path / "src/penguin_classifier/model.py").read_bytes() + b"\n# better\n")
-    configs = Path(copytree(workplace.path / "configs", tmp_path / "configs"))
+    model.write_bytes((workbench.path / "src/penguin_classifier/model.py").read_bytes() + b"\n# better\n")
+    configs = Path(copytree(workbench.path / "configs", tmp_path / "configs"))
     for config in configs.iterdir():
         config.write_text(config.read_text("utf-8") + "\n# tuned\n", "utf-8")
-    data = mounted(workplace.path / "data", "/app/data", "readonly")
+    data = mounted(workbench.path / "data", "/app/data", "readonly")
     over = mounted(configs if target == "/app/configs" else model, target, "readonly")
     said = refused(engine.run(image, *CONFIG, options=(data, over, f"--env=AUTHOR={ADA}")))
     assert f"the code in this container is not what the image was built from: {named}. To fix it" in said
@@ -220,17 +217,17 @@ def test_other_code_than_the_images_is_refused(
 
 @pytest.mark.parametrize("unwritable", ["the folder", "the database", "the files of the runs"])
 def test_a_store_that_the_user_of_the_container_cannot_write_is_one_line_before_training(
-    unwritable: str, workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    unwritable: str, workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
     (store / "mlartifacts").mkdir(parents=True)
-    shutil.copyfile(workplace.store, store / "mlflow.db")
+    shutil.copyfile(workbench.store, store / "mlflow.db")
     # Everyone may write everything, but for one thing.
     places = {"the folder": store, "the database": store / "mlflow.db", "the files of the runs": store / "mlartifacts"}
     for name, place in places.items():
         place.chmod(0o555 if name == unwritable else 0o777)
     options = (
-        *(f"--env=AUTHOR={ADA}", mounted(workplace.path / "data", "/app/data", "readonly"), mounted(store, "/runs")),
+        *(f"--env=AUTHOR={ADA}", mounted(workbench.path / "data", "/app/data", "readonly"), mounted(store, "/runs")),
         *("--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db", f"--user={NOBODY}:{NOBODY}"),
     )
     said = refused(engine.run(image, *CONFIG, options=options))
@@ -241,80 +238,82 @@ def test_a_store_that_the_user_of_the_container_cannot_write_is_one_line_before_
 
 
 def test_a_store_mounted_at_another_place_would_lose_the_files_of_its_runs(
-    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
-    shutil.copyfile(workplace.store, tmp_path / "mlflow.db")
+    shutil.copyfile(workbench.store, tmp_path / "mlflow.db")
     options = (
-        *(f"--env=AUTHOR={ADA}", mounted(workplace.path / "data", "/app/data", "readonly"), mounted(tmp_path, "/runs")),
+        *(f"--env=AUTHOR={ADA}", mounted(workbench.path / "data", "/app/data", "readonly"), mounted(tmp_path, "/runs")),
         *("--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db", f"--user={os.getuid()}:{os.getgid()}"),
     )
     said = refused(engine.run(image, *CONFIG, options=options))
-    assert f"its artifacts are looked for in {workplace.path}/mlartifacts" in said
-    assert f"Mount {workplace.path} at the same place in the container" in said
+    assert f"its artifacts are looked for in {workbench.path}/mlartifacts" in said
+    assert f"Mount {workbench.path} at the same place in the container" in said
 
 
-def test_an_image_built_by_hand_holds_no_secrets_and_trains_nothing(workbench: Workbench, engine: Engine) -> None:
-    workbench.write(".env", "PASSWORD=1")
-    workbench.write("configs/.env", "PASSWORD=1")
-    workbench.write("src/penguin_classifier/key.pem", "PRIVATE")
-    workbench.write("src/penguin_classifier/__pycache__/old.pyc", "old")
-    workbench.write("mlflow.db", "runs")
+def test_an_image_built_by_hand_holds_no_secrets_and_trains_nothing(own_workbench: Workbench, engine: Engine) -> None:
+    own_workbench.write(".env", "PASSWORD=1")
+    own_workbench.write("configs/.env", "PASSWORD=1")
+    own_workbench.write("src/penguin_classifier/key.pem", "PRIVATE")
+    own_workbench.write("src/penguin_classifier/__pycache__/old.pyc", "old")
+    own_workbench.write("mlflow.db", "runs")
     name = f"penguin-classifier:by-hand-{uuid4().hex[:8]}"
-    engine("build", f"--tag={name}", workbench.path)
+    engine("build", f"--tag={name}", own_workbench.path)
     found = engine.run(name, "/app", "-not", "-type", "d", options=("--entrypoint=find",)).stdout
     assert "/app/configs/base.yaml" in found
     for kept_out in (".env", ".pem", ".pyc", ".git/", "mlflow.db", "penguins.csv", "noxfile.py"):
         assert kept_out not in found
 
-    data = mounted(workbench.path / "data", "/app/data", "readonly")
+    data = mounted(own_workbench.path / "data", "/app/data", "readonly")
     said = refused(engine.run(name, *CONFIG, options=(data, f"--env=AUTHOR={ADA}", f"--env=GIT_COMMIT={'a' * 40}")))
     assert said.startswith("Error: git_commit: this image was built without saying from which commit")
     assert "nox -s image" in said and "nox -s train -- --container" in said
 
 
-def test_an_image_is_of_its_commit_although_the_code_did_not_change(workbench: Workbench, engine: Engine) -> None:
-    commit = workbench.commit()  # an empty one: to the engine's cache nothing has changed
-    done = workbench.run("repro", "image", timeout=HANGING)
+def test_an_image_is_of_its_commit_although_the_code_did_not_change(own_workbench: Workbench, engine: Engine) -> None:
+    commit = own_workbench.commit()  # an empty one: to the engine's cache nothing has changed
+    done = own_workbench.run("repro", "image", timeout=LIMIT)
     name = f"penguin-classifier:{commit[:12]}"
     assert f"{name} is ready" in done.stdout, done.stderr
     record = json.loads(engine.run(name, "/app/.image.json", options=("--entrypoint=cat",)).stdout)
     assert record["commit"] == commit
-    again = workbench.run("repro", "image")
+    again = own_workbench.run("repro", "image")
     assert again.stdout.strip() == done.stdout.strip().splitlines()[-1]  # built once
 
     base = "docker.io/library/python:3.11-slim"
     if engine("image", "inspect", base, check=False).returncode:  # some engines build from it and do not keep it
         engine("pull", base)
     engine("tag", base, "localhost/penguin-classifier-gpu:1")
-    on_gpus = workbench.run("repro", "image", "--base", "localhost/penguin-classifier-gpu:1", timeout=HANGING)
+    on_gpus = own_workbench.run("repro", "image", "--base", "localhost/penguin-classifier-gpu:1", timeout=LIMIT)
     assert "FROM localhost/penguin-classifier-gpu:1" in on_gpus.stdout + on_gpus.stderr
     assert f"{name}-" in on_gpus.stdout.splitlines()[-1]  # a name of its own
 
 
-def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(workbench: Workbench, tmp_path: Path) -> None:
-    workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
-    workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
-    workbench.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
+def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(
+    own_workbench: Workbench, tmp_path: Path
+) -> None:
+    own_workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
+    own_workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
+    own_workbench.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
     for command in (["repro", "image"], ["repro", "train", "configs/experiment.yaml", "--container"]):
-        said = refused(workbench.run(*command))
+        said = refused(own_workbench.run(*command))
         assert "the work tree differs from the commit" in said and "--snapshot" in said
-    assert workbench.runs() == {}
+    assert own_workbench.runs() == {}
 
     command = ["repro", "train", "configs/experiment.yaml", "--container", "--snapshot", "--set", "model.max_depth=2"]
-    done = workbench.run(*command, timeout=HANGING)
+    done = own_workbench.run(*command, timeout=LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = workbench.runs().values()
+    (run,) = own_workbench.runs().values()
     assert (run.status, run.tags["git_dirty"]) == ("FINISHED", "true")
     assert (run.params["model.n_estimators"], run.params["model.max_depth"]) == ("7", "2")
     replayed = tmp_path / "replayed"
-    workbench.git("clone", "--quiet", str(workbench.path), str(replayed))
-    workbench.git("-C", str(replayed), "apply", str(run.evidence / "uncommitted.patch"))
+    own_workbench.git("clone", "--quiet", str(own_workbench.path), str(replayed))
+    own_workbench.git("-C", str(replayed), "apply", str(run.evidence / "uncommitted.patch"))
     for name in ("configs/base.yaml", "configs/experiment.yaml", "src/penguin_classifier/idea.py"):
-        assert (replayed / name).read_bytes() == (workbench.path / name).read_bytes()
+        assert (replayed / name).read_bytes() == (own_workbench.path / name).read_bytes()
 
 
 def test_a_stopped_container_ends_its_run_failed(
-    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o777)
     name = f"stopped-{uuid4().hex[:8]}"
@@ -323,36 +322,36 @@ def test_a_stopped_container_ends_its_run_failed(
         *(f"--user={os.getuid()}:{os.getgid()}", mounted(tmp_path, "/runs")),
         *(
             "--env=MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db",
-            mounted(workplace.path / "data", "/app/data", "readonly"),
+            mounted(workbench.path / "data", "/app/data", "readonly"),
         ),
         *(image, *CONFIG, "--set=model.n_estimators=1000000"),  # until tomorrow
     ]
     running = subprocess.Popen(command, env=engine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        until = time.monotonic() + HANGING
+        until = time.monotonic() + LIMIT
         while not any(tmp_path.rglob("reproducibility/requirements.txt")):
             assert running.poll() is None, running.stderr.read()
-            assert time.monotonic() < until
+            assert time.monotonic() < until, "the run has recorded no evidence yet"
             time.sleep(0.2)
         engine("stop", "--time=30", name)
     finally:
         engine("rm", "--force", name, check=False)
-        _, said = running.communicate(timeout=HANGING)
+        _, said = running.communicate(timeout=LIMIT)
     assert running.returncode == 143
     assert "ended FAILED: terminated by SIGTERM" in said
-    (run,) = workplace.runs(tmp_path / "mlflow.db").values()
+    (run,) = workbench.runs(tmp_path / "mlflow.db").values()
     assert (run.status, run.tags["failure"]) == ("FAILED", "terminated by SIGTERM")
 
 
 def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
-    workplace: Workbench, engine: Engine, image: str, tmp_path: Path
+    workbench: Workbench, engine: Engine, image: str, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "data, of others"
-    copytree(workplace.path / "data", elsewhere)
+    copytree(workbench.path / "data", elsewhere)
     asked: list[str] = []
 
     class Away(BaseHTTPRequestHandler):
-        """A server that knows nobody, and remembers who asked."""
+        """A server that accepts no login, and remembers each."""
 
         def do_GET(self) -> None:
             asked.append(self.headers.get("Authorization", ""))
@@ -366,7 +365,7 @@ def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
         env = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{server.server_port}"}
         env |= {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "secret"}
         options = ("--container", f"--set=data.path={elsewhere}")
-        done = workplace.run("repro", "train", "configs/experiment.yaml", *options, env=env, timeout=HANGING)
+        done = workbench.run("repro", "train", "configs/experiment.yaml", *options, env=env, timeout=LIMIT)
         server.shutdown()
     assert f"the tracking store {env['MLFLOW_TRACKING_URI']} cannot be used" in refused(done)
     assert asked and set(asked) == {"Basic YWRhOnNlY3JldA=="}
@@ -374,13 +373,13 @@ def test_data_elsewhere_and_a_server_on_this_machine_are_reached(
 
 
 def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
-    workplace: Workbench, image: str, tmp_path: Path
+    workbench: Workbench, image: str, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "mine.yaml"
-    elsewhere.write_bytes((workplace.path / "configs" / "experiment.yaml").read_bytes())
+    elsewhere.write_bytes((workbench.path / "configs" / "experiment.yaml").read_bytes())
 
     def said(*options: str, **env: str) -> str:
-        return refused(workplace.run("repro", "train", "configs/experiment.yaml", "--container", *options, env=env))
+        return refused(workbench.run("repro", "train", "configs/experiment.yaml", "--container", *options, env=env))
 
     assert "lies outside the project" in said(f"--config={elsewhere}")
     assert "data_version: data/none.csv does not exist" in said("--set=data.path=data/none.csv")
@@ -388,35 +387,35 @@ def test_what_cannot_be_in_a_container_is_refused_before_anything_is_built(
     assert "AUTHOR is set but empty" in said(AUTHOR="")
 
 
-def test_a_run_of_a_container_is_made_again_in_its_image_and_without(
-    workbench: Workbench, engine: Engine, image: str
+def test_a_run_of_a_container_is_reproduced_in_its_image_and_without(
+    own_workbench: Workbench, engine: Engine, image: str
 ) -> None:
-    """The image is one of its own, to be taken away in the end."""
-    workbench.write("notes.txt", "another commit\n")
-    commit = workbench.commit()
-    trained = workbench.run("repro", "train", "configs/experiment.yaml", "--container", timeout=HANGING * 5)
+    """The image is of a commit of its own, because the test removes the image."""
+    own_workbench.write("notes.txt", "another commit\n")
+    commit = own_workbench.commit()
+    trained = own_workbench.run("repro", "train", "configs/experiment.yaml", "--container", timeout=LIMIT)
     assert trained.returncode == 0, trained.stdout + trained.stderr
-    (run,) = workbench.runs().values()
+    (run,) = own_workbench.runs().values()
 
-    def again(*options: str) -> tuple[dict, dict[str, str]]:
-        done = workbench.run("repro", "reproduce", run.id, "--json", *options, timeout=HANGING * 5)
+    def reproduced(*options: str) -> tuple[dict, dict[str, str]]:
+        done = own_workbench.run("repro", "reproduce", run.id, "--json", *options, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         said = json.loads(done.stdout)
-        return said, next(each for each in workbench.every_run() if each.id == said["reproduction"]).tags
+        return said, next(each for each in own_workbench.every_run() if each.id == said["reproduction"]).tags
 
-    said, tags = again("--container")
-    assert (said["verdict"], said["conditions"]) == ("identical", [])
+    said, tags = reproduced("--container")
+    assert (said["verdict"], said["input_differences"]) == ("identical", [])
     assert (tags["image"], tags["reproduces"], tags["git_commit"]) == (run.tags["image"], run.id, commit)
-    said, tags = again()
+    said, tags = reproduced()
     assert (said["verdict"], tags["image"]) == ("identical", "none")
-    assert {"name": "image", "first": run.tags["image"], "second": "none"} in said["conditions"]
+    assert {"kind": "image", "name": "image", "a": run.tags["image"], "b": "none"} in said["input_differences"]
     on_host = said["reproduction"]
 
     engine("rmi", "--force", f"penguin-classifier:{commit[:12]}")
-    gone = refused(workbench.run("repro", "reproduce", run.id, "--container"))
+    gone = refused(own_workbench.run("repro", "reproduce", run.id, "--container"))
     assert f"the run's image {run.tags['image'][:19]}... is not on this machine" in gone
     assert f"`git checkout {commit[:12]}` and `nox -s image`" in gone
-    assert "made in no container" in refused(workbench.run("repro", "reproduce", on_host, "--container"))
+    assert "made in no container" in refused(own_workbench.run("repro", "reproduce", on_host, "--container"))
 
 
 def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_path: Path) -> None:
