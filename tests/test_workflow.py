@@ -29,19 +29,20 @@ OTHERWISE = """\
     return run_id
 """
 MACHINERY = "packages/reproducibility/pyproject.toml"
-# {what is wrong in a pull request: (its edits as file, before and after; the items that fail)}. Together they are all
-# six items; test_checklist.py breaks each of them alone.
+DEEP = "          fetch-depth: 0\n"
+# {what is wrong in a pull request: (its edits as file, before and after; {item: its mark})}. Together they are all six
+# items; test_checklist.py breaks each of them alone.
 BROKEN = {
     "a param is drawn from no seed, and a dependency is not locked": (
         [
             ("src/penguin_classifier/experiment.py", FIGURE, FIGURE + DRAWN),
             (MACHINERY, '    "alembic",\n', '    "alembic",\n    "httpx",\n'),
         ],
-        {"parameters", "seed", "requirements"},
+        {"parameters": "❌", "seed": "❌", "requirements": "❌"},
     ),
-    "the script uses another seed than its config, and changes the data": (
-        [("scripts/train.py", TRAIN, OTHERWISE)],
-        {"data", "config", "commit"},
+    "the script uses another seed than its config and changes the data, and the clone is shallow": (
+        [("scripts/train.py", TRAIN, OTHERWISE), (".github/workflows/ml-validation.yml", DEEP, "")],
+        {"data": "❌", "config": "❌", "commit": "❌", "requirements": "❔"},
     ),
 }
 EXPERIMENT = ("--job", "experiment")
@@ -93,13 +94,14 @@ def test_a_fork_passes_every_job_that_needs_no_login(proposal: Workbench, github
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_item_ends_red_and_the_summary_names_it(broken: str, proposal: Workbench, github: GitHub) -> None:
-    edits, failing = BROKEN[broken]
+    edits, marks = BROKEN[broken]
     for edit in edits:
         proposal.edit(*edit)
     proposal.commit()
     done = github.pull_request(proposal, *EXPERIMENT)
     assert done.jobs == {"experiment": "failure"}, done.log[-3000:]
-    assert done.rows == {title: "❌" if key in failing else "✅" for key, title in TITLES.items()}, done.summary
+    assert done.rows == {title: marks.get(key, "✅") for key, title in TITLES.items()}, done.summary
+    assert ("fetch-depth: 0" in done.summary) == ("❔" in marks.values())  # how to make the clone deep
 
 
 def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Workbench, github: GitHub) -> None:
@@ -110,15 +112,6 @@ def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Work
     assert "data/gone.csv does not exist" in done.log
     assert done.rows[TITLES["commit"]] == "❌"
     assert "nothing was recorded here yet" in done.summary
-
-
-def test_the_summary_of_a_shallow_clone_says_how_to_make_it_deep(proposal: Workbench, github: GitHub) -> None:
-    proposal.edit(".github/workflows/ml-validation.yml", "          fetch-depth: 0\n", "")
-    proposal.commit()
-    done = github.pull_request(proposal, *EXPERIMENT)
-    assert done.jobs == {"experiment": "failure"}
-    assert done.rows[TITLES["requirements"]] == "❔", done.summary
-    assert "fetch-depth: 0" in done.summary
 
 
 def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
