@@ -5,7 +5,6 @@ import random
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -499,17 +498,10 @@ def test_harmless_texts_pass(repository: Repository) -> None:
 
 
 def test_search_for_secrets_stays_linear_on_hostile_text() -> None:
-    """Text of twice the length takes about twice the time; with backtracking it would take four times as long."""
-
-    def cpu_seconds(text: bytes) -> float:
-        start = time.process_time()
-        assert secrets_in(text) == {}
-        return time.process_time() - start
-
-    for unit in (b"://", b"://" + b"a" * 64 + b":", b"a", b"-----BEGIN " + b"A " * 20):
-        text = unit * (100_000 // len(unit))
-        once = min(cpu_seconds(text) for _ in range(3))
-        assert min(cpu_seconds(text * 2) for _ in range(3)) < 3 * once + 0.02, unit
+    """Backtracking on any of these texts takes hours, and this test would not end."""
+    for unit, times in ((b"://", 300_000), (b"://" + b"a" * 64 + b":", 10_000), (b"a", 2_000_000)):
+        assert secrets_in(unit * times) == {}
+    assert secrets_in((b"-----BEGIN " + b"A " * 20) * 20_000) == {}
 
 
 def test_committed_secret_passes_until_a_change_touches_it(repository: Repository) -> None:
