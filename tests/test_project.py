@@ -85,13 +85,6 @@ def test_what_is_copied_never_names_the_package_or_the_generator(template: Path)
         assert not re.search(r"^\s*(from|import) penguin", text, re.MULTILINE), path
 
 
-def test_your_rooms_use_the_machinery_through_its_front_door_only(project: Path) -> None:
-    users = [*project.glob("src/*/*.py"), *project.glob("scripts/*.py"), *project.glob("templates/*.py")]
-    assert any("from reproducibility import" in path.read_text("utf-8") for path in users)
-    for path in users:
-        assert not re.search(r"reproducibility\.\w+ import|import reproducibility\.", path.read_text("utf-8")), path
-
-
 def test_every_pin_in_the_locks_has_hashes_and_no_lock_names_where_it_came_from(project: Path) -> None:
     for lock in project.glob("requirements*.txt"):
         text = lock.read_text("utf-8")
