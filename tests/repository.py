@@ -36,7 +36,13 @@ class Repository:
     def git(self, *arguments: str, check: bool = True) -> str:
         """Run git and return what it printed, without the last line end."""
         done = subprocess.run(
-            ["git", *arguments], cwd=self.path, env=self.env, check=False, capture_output=True, encoding="utf-8"
+            ["git", *arguments],
+            cwd=self.path,
+            env=self.env,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
         )
         assert not check or done.returncode == 0, f"git {arguments}: {done.stderr}"
         return done.stdout.removesuffix("\n")
