@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator
 from reproducibility.config.loader import Config, load, load_section, read_defaults, read_yaml
 from reproducibility.config.values import Section, config_digest, flatten
-from reproducibility.config.yaml import to_yaml
+from reproducibility.config.yaml import parse_yaml, to_yaml
 from reproducibility.digest import canonical
 from reproducibility.errors import Refused
 
@@ -237,6 +237,15 @@ same: *a
     assert values["two"] == {"x": 1, "y": 8, "z": 2}
     assert values["same"] == {"x": 1, "y": 1}
     assert values["<<"] == "text"
+
+
+@pytest.mark.parametrize("lines", [("rate: 5", "<<: *b"), ("<<: *b", "rate: 5")], ids=["own first", "merge first"])
+def test_a_value_of_its_own_keeps_its_line_wherever_the_merge_key_stands(lines: tuple[str, str]) -> None:
+    text = "base: &b\n  rate: 1\n  size: 2\nown:\n" + "".join(f"  {line}\n" for line in lines)
+    values, marks = parse_yaml(text, "c.yaml")
+    assert values["own"] == {"rate": 5, "size": 2}
+    assert str(marks["own", "rate"]) == f"c.yaml:{5 + lines.index('rate: 5')}"
+    assert str(marks["own", "size"]) == "c.yaml:3"
 
 
 def test_flatten_names_every_leaf() -> None:

@@ -206,14 +206,10 @@ class _Builder:
                 self._complain(key, path, f"the key '{one_line(name)}' is empty or has a dot", "rename it, or nest it")
             else:
                 own[name] = (key, value)
-        merged: dict[str, Any] = {}
-        values: dict[str, Any] = {}
-        for name, (key, value) in own.items():
-            if key.tag == _TAG + "merge":
-                merged = self._merged(value, path)
-            else:
-                values[name] = self._child(key, value, (*path, name))
-        return merged | values
+        # Before the mapping's own keys, wherever the merge key stands: the marks of its own keys are the ones to keep.
+        merge = next((name for name, (key, _) in own.items() if key.tag == _TAG + "merge"), None)
+        merged = self._merged(own.pop(merge)[1], path) if merge else {}
+        return merged | {name: self._child(key, value, (*path, name)) for name, (key, value) in own.items()}
 
     def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
