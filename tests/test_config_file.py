@@ -570,7 +570,7 @@ WRONG = {
     "too short": ("title: x", ":1: title: string should have at least 2 characters, got 'x'."),
     "the project's own rule": (
         "folds: 3",
-        r":1: folds: value error, odd folds\nare odd, got 3. To fix it: correct the value",
+        r":1: folds: odd folds\nare odd, got 3. To fix it: correct the value",
     ),
     "near key": ("model: {max-depth: 3}", ":1: model.max-depth: unknown key; did you mean model.max_depth."),
     "key of another section": ("max_depth: 3", ":1: max_depth: unknown key; did you mean model.max_depth."),

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -145,7 +146,9 @@ def _mismatch(details: Sequence[Any], path: KeyPath, values: Any) -> str:
     value = values
     for part in path:
         value = value[part]
-    words = " or ".join(dict.fromkeys(detail["msg"][:1].lower() + detail["msg"][1:] for detail in details))
+    # What a model's own validator raises comes with pydantic's name for the exception in front.
+    texts = [re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"]) for detail in details]
+    words = " or ".join(dict.fromkeys(text[:1].lower() + text[1:] for text in texts))
     if isinstance(value, str):
         shown = f"'{one_line(value)}'"
     elif isinstance(value, dict | list):
