@@ -12,10 +12,12 @@ from .tags import (
     FAILURE_TAG,
     MADE_FROM,
     MLFLOW_TAGS,
+    ORIGIN_TAGS,
     PARENT_TAG,
     PROVENANCE_TAGS,
     REPRODUCED_VERDICT,
     REPRODUCES,
+    RESTATED,
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
 )
@@ -53,6 +55,61 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
         return Violation(GATE, problem, fix)
     return None
+
+
+def inherited(given: Mapping[str, str], parent: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a new run inside a run with the tags *parent*; *given* are those of the request.
+
+    A run inside another one is part of that run, and so has the same provenance, wherever it is begun: a thread or a
+    worker knows only the team's defaults. A run that `tracked_run` begins has gathered its own provenance and keeps it.
+    """
+    if TOKEN_DIGEST_TAG in given:
+        return dict(given)
+    return {**given, **{tag: parent[tag] for tag in PROVENANCE_TAGS | MLFLOW_TAGS.keys() if tag in parent}}
+
+
+def membership_refusal(given: Mapping[str, str], parent: Mapping[str, str], parent_id: str) -> Violation | None:
+    """Return why a run that has the tags *given* cannot be part of the run *parent_id*; None if it can.
+
+    Its config and its data are taken from the parent. Other code or other packages are refused: they did not make a
+    part of that run.
+    """
+    made_of = sorted(set(ORIGIN_TAGS) - RESTATED)
+    differing = [tag for tag in made_of if tag in given and given[tag] != parent.get(tag)]
+    if TOKEN_DIGEST_TAG in given or not differing:
+        return None
+    values = ", ".join(f"{tag} {given[tag][:80]} instead of {parent.get(tag)}" for tag in differing)
+    problem = f"this run cannot be part of run {parent_id}, because it was begun by other code ({values})"
+    return Violation(GATE, problem, "begin it with the commit and the packages of that run, or as a run of its own")
+
+
+def joining_refusal(wanted: str) -> Violation | None:
+    """Return why the runs in *wanted*, the value of `JOINS_TAG`, are not one run that can be joined."""
+    if len(runs := wanted.split()) == 1:
+        return None
+    problem = f"it is not known into which run this should be logged: {' or '.join(runs)}"
+    return Violation(GATE, problem, "name the run: mlflow.log_metric(..., run_id=run.info.run_id)")
+
+
+def ending_refusal(tags: Mapping[str, str], run_id: str, wanted: str) -> Violation | None:
+    """Return why the run with *tags* may not end now as *wanted*; None if it may.
+
+    Only `tracked_run` ends a run that it began: it proves that with its token, or says why the run failed. Whoever else
+    ends the run, such as a step in another process that joined it, would end it while it is still going on.
+    """
+    if FAILURE_TAG in tags or why_incomplete(tags) is None:
+        return None
+    problem = f"run {run_id} cannot become {wanted} here: only the `tracked_run` that began it ends it"
+    fix = f"leave its end to that block; if its process is dead, set its tag `{FAILURE_TAG}` first, with the reason"
+    return Violation(GATE, problem, fix)
+
+
+def token_refusal(tags: Mapping[str, str], token: str | None, run_id: str) -> Violation | None:
+    """Return why a run with *tags* does not take *token*; None if it does. A false one would keep the true one out."""
+    if token is not None and why_incomplete({**tags, TOKEN_TAG: token}) is None:
+        return None
+    problem = f"the token does not fit run {run_id}"
+    return Violation(GATE, problem, "leave the token to the `tracked_run` that began the run")
 
 
 def finish_refusal(

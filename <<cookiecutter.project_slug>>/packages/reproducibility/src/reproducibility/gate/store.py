@@ -23,9 +23,21 @@ from ..errors import GATE, Violation
 from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH
 from ..lockfile import LOCK
 from ..policy import Policy
-from ..rules import CLOSED, change_refusal, creation_refusal, finish_refusal, frozen, outward
+from ..rules import (
+    CLOSED,
+    change_refusal,
+    creation_refusal,
+    ending_refusal,
+    finish_refusal,
+    frozen,
+    inherited,
+    joining_refusal,
+    membership_refusal,
+    outward,
+    token_refusal,
+)
 from ..secrets import recordable
-from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED
+from ..tags import FAILURE_TAG, JOINS_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_TAG
 
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
 _writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
@@ -77,10 +89,18 @@ class Gated:
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:
         given = {tag.key: tag.value for tag in tags or []}
-        refuse_request(creation_refusal(given, self.policy, _user()))
+        if joined := given.get(JOINS_TAG):
+            refuse_request(joining_refusal(joined))
+            self.require_open(joined, "it takes no more metrics, params, inputs or models")
+            return self.get_run(joined)
         if parent := given.get(PARENT_TAG):
             self.require_open(parent, "no run can be added inside it")
-        return super().create_run(experiment_id, user_id, start_time, tags, run_name)
+            of_parent = self._recorded(parent).tags
+            refuse_request(membership_refusal(given, of_parent, parent))
+            given = inherited(given, of_parent)
+        refuse_request(creation_refusal(given, self.policy, _user()))
+        own = [RunTag(key, value) for key, value in given.items()]
+        return super().create_run(experiment_id, user_id, start_time, own, run_name)
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         if run_status is None:
@@ -92,7 +112,10 @@ class Gated:
             return self._rename(run_id, run_name)
         if now in CLOSED:
             refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
-        if wanted == "FINISHED" and (violation := self.finish_violation(run_id)):
+        run = self._recorded(run_id)
+        if wanted in CLOSED:
+            refuse_request(ending_refusal(run.tags, run_id, wanted))
+        if wanted == "FINISHED" and (violation := self._finish_violation(run)):
             self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
             super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
             refuse_request(violation)
@@ -179,6 +202,8 @@ class Gated:
             if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
                 self.require_open(run_id, f"its tag `{FAILURE_TAG}` stays as it is")
             differing.discard(FAILURE_TAG)
+        if TOKEN_TAG in differing:
+            refuse_request(token_refusal(tags, wanted[TOKEN_TAG], run_id))
         if REPRODUCES in differing and self._may_reproduce(tags, wanted[REPRODUCES]):
             differing.discard(REPRODUCES)
         if changed := sorted(differing & tags.keys()):
@@ -212,7 +237,9 @@ class Gated:
 
     def finish_violation(self, run_id: str) -> Violation | None:
         """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
-        run = self._recorded(run_id)
+        return self._finish_violation(self._recorded(run_id))
+
+    def _finish_violation(self, run: "_RecordedRun") -> Violation | None:
         for around in outward(run, attrgetter("tags"), self._recorded):
             if MANIFEST in (files := _evidence(around)):
                 break

@@ -12,15 +12,18 @@ of this package runs in such code before MLflow opens its store.
 
 import json
 import os
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from ..errors import Refused, StoreUnavailable, Violation
 from ..project import team_defaults
 from ..provenance.gather import gather
-from ..tags import PROCESS_TAG
+from ..tags import JOINS_TAG, PARENT_TAG, PROCESS_TAG
+from .fluent import joins
+from .open_runs import note_unplaced, open_runs
 from .process import this_process
 from .store import tracking_uri
 
@@ -28,32 +31,51 @@ from .store import tracking_uri
 with suppress(Refused, StoreUnavailable):
     os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
 
-_inherited: ContextVar[Mapping[str, str] | None] = ContextVar("inherited", default=None)
+# True while `tracked_run` begins a run with tags that it has gathered itself.
+_tags_are_given: ContextVar[bool] = ContextVar("tags_are_given", default=False)
 
 
 @contextmanager
-def nested_runs_inherit(tags: Mapping[str, str]) -> Iterator[None]:
-    """Inside, every new run gets *tags*, those of the enclosing run: both have the same config and data."""
-    token = _inherited.set(tags)
+def tags_given() -> Iterator[None]:
+    """Inside, the provider leaves the tags of a new run to the code that begins the run."""
+    token = _tags_are_given.set(True)
     try:
         yield
     finally:
-        _inherited.reset(token)
+        _tags_are_given.reset(token)
 
 
 class ProvenanceContext:
-    """Gives a new run of the fluent API its tags: those of the enclosing run, else those of the team's defaults.
+    """Gives a new run of the fluent API its tags: those of the open run, else those of the team's defaults.
+
+    A run that is begun inside the block of an open run belongs to that run, in any thread and in any process that was
+    started inside. What is logged there without a run goes into the open run itself: MLflow would begin a run for that,
+    and the tag `JOINS_TAG` asks the gate for the open run instead.
 
     MLflow ignores what a provider raises, so a provider cannot refuse a run. This one warns about what is missing; the
     gate of the store refuses the run, and so do `validate_required_tags` and `repro validate`.
     """
 
     def in_context(self) -> bool:
-        return True
+        return not _tags_are_given.get()
 
     def tags(self) -> dict[str, str]:
-        if (inherited := _inherited.get()) is not None:
-            return {**inherited, PROCESS_TAG: this_process()}
+        runs, is_asked_for = open_runs(), _is_asked_for()
+        if len(runs) == 1:
+            (run,) = runs
+            tags = {**run.tags, PROCESS_TAG: this_process()}
+            if is_asked_for is not None and not _has_active_run():
+                tags[PARENT_TAG] = run.run_id
+            if is_asked_for is False:
+                tags[JOINS_TAG] = run.run_id
+                joins(run.run_id)
+            return tags
+        if runs and is_asked_for is False:
+            note_unplaced(runs)
+            return {JOINS_TAG: " ".join(run.run_id for run in runs)}
+        return self._tags_of_defaults()
+
+    def _tags_of_defaults(self) -> dict[str, str]:
         try:
             provenance = gather(team_defaults())
         except Refused as refused:
@@ -65,8 +87,28 @@ class ProvenanceContext:
                 changes = "the work tree has changes, and a plain run does not record them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)
         for violation in refusals:
-            warnings.warn(f"this run cannot be reproduced. {violation}", stacklevel=2)
+            warnings.warn(f"this run cannot be reproduced. {violation}", stacklevel=3)
         return tags
+
+
+def _is_asked_for() -> bool | None:
+    """Whether somebody called `mlflow.start_run`. False if something is logged where no run is active: MLflow then
+    begins a run by itself. None if MLflow wants the tags for something else, such as a trace or a dataset.
+
+    MLflow tells its providers nothing about the new run. So this looks who called `start_run`.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "start_run" and frame.f_globals.get("__name__") == "mlflow.tracking.fluent":
+            return frame.f_back is None or frame.f_back.f_code.co_name != "_get_or_start_run"
+        frame = frame.f_back
+    return None
+
+
+def _has_active_run() -> bool:
+    import mlflow
+
+    return mlflow.active_run() is not None
 
 
 def run_context() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A run that ends early: signals become exceptions at a safe moment, and the reason is put into words."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -25,7 +26,7 @@ class Interruption:
     A run that is half created when a signal arrives would stay RUNNING for ever. `hold` holds signals back again; what
     arrives then is raised when the block is left. A signal that the process ignores (Ctrl-C under nohup) stays ignored.
     Python handles signals in the main thread only: in other threads this class does nothing. When the block is left,
-    the earlier handlers are set again.
+    and in a process that is forked inside, the earlier handlers are set again.
     """
 
     def __enter__(self) -> Self:
@@ -37,15 +38,22 @@ class Interruption:
                 # None: the handler was not set by Python, and Python could not set it again.
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._handle)
+        _active.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if self in _active:  # not in a forked process, which has the earlier handlers already
+            _active.remove(self)
+            self.restore()
         if self._pending is not None and not isinstance(error, Terminated | KeyboardInterrupt):
             self._raise(self._pending)
+
+    def restore(self) -> None:
+        """Set the handlers again that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def hold(self) -> None:
         self._held = True
@@ -66,6 +74,19 @@ class Interruption:
     @staticmethod
     def _raise(number: int) -> None:
         raise Terminated(number) if number in _TERMINATING else KeyboardInterrupt
+
+
+_active: list[Interruption] = []
+
+
+def _forget() -> None:
+    """In a forked process: the run is not that process's own, so a signal to that process does not end the run."""
+    while _active:
+        _active.pop().restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def reason(error: BaseException) -> str:

@@ -1,10 +1,12 @@
 """A tracked run: it carries its provenance from its first request, and is FINISHED only if it does so at its end."""
 
+import asyncio
 import json
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,10 @@ from ..project import team_defaults, team_policy
 from ..provenance.data import current_data
 from ..provenance.gather import Provenance
 from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
-from .context import nested_runs_inherit
+from .context import tags_given
 from .failure import Interruption, is_outage, reason
+from .fluent import log_into, log_into_open_runs
+from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
 from .preflight import preflight, unrecorded_code
 from .process import this_process
 from .store import connect, experiment_id, reachable, short_waits, unavailable
@@ -47,8 +51,12 @@ def tracked_run(
     exception, SIGTERM, Ctrl-C and `sys.exit` end the run FAILED, with the reason in the tag ``failure``. Inside another
     run the new run becomes that run's child.
 
+    Threads and processes that the block starts log into the run, and runs that they begin belong to the run. Only the
+    process that enters the block ends the run: a forked process that leaves the block changes nothing.
+
     Raises Refused, StoreUnavailable, RunIncomplete (at the end), and what the block raises.
     """
+    _require_own_task()
     say("looking at the commit, the data and the environment ...")
     provenance = preflight(config, tags or {})
     say("opening the tracking store ...")
@@ -60,8 +68,9 @@ def tracked_run(
     token = secrets.token_hex(16)
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
     all_tags = {**(tags or {}), **provenance.tags, **own_tags}
-    with Interruption() as interruption, nested_runs_inherit(provenance.tags):
-        with reachable(client.tracking_uri):
+    process = os.getpid()
+    with Interruption() as interruption, ExitStack() as block:
+        with reachable(client.tracking_uri), tags_given():
             run = mlflow.start_run(
                 experiment_id=experiment, run_name=run_name, tags=all_tags, nested=parent is not None
             )
@@ -71,14 +80,20 @@ def tracked_run(
             with reachable(client.tracking_uri):
                 _log(client, run_id, provenance)
             provenance.seeding.apply()
+            block.enter_context(opened(run_id, provenance.tags))
+            log_into_open_runs()
             say(f"run {run_id} is recording")
             yield run
+            if process != os.getpid():  # a forked child that goes on behind the block: the run is not the child's
+                return
             with reachable(client.tracking_uri):
                 _require_unchanged(client.get_run(run_id), provenance)
             interruption.hold()
             with reachable(client.tracking_uri):
                 client.set_tag(run_id, TOKEN_TAG, token)
         except BaseException as error:
+            if process != os.getpid():
+                raise
             interruption.hold()
             _fail(client, run_id, parent, reason(error))
             if (raised := _raised_for(error, client.tracking_uri)) is error:
@@ -89,6 +104,19 @@ def tracked_run(
                 _end(client, run_id, parent, "FINISHED")
         except Refused as refused:  # by the gate of the store, which has made the run FAILED
             raise RunIncomplete(refused.violations) from None
+
+
+def _require_own_task() -> None:
+    """Raise Refused where another asyncio task of this thread has an open block: MLflow would mix up the two runs."""
+    try:
+        asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return
+    other = innermost_of_thread()
+    if other is not None and not is_in_view(other):
+        problem = f"run {other.run_id} is open in another asyncio task of this thread"
+        fix = "let that block end first, or give each run a thread: `await asyncio.to_thread(train, config)`"
+        refuse("tracked_run", problem, fix)
 
 
 def _raised_for(error: BaseException, uri: str) -> BaseException:
@@ -105,8 +133,8 @@ def _raised_for(error: BaseException, uri: str) -> BaseException:
 def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -> None:
     """Give the active MLflow run the tags, params and evidence of *config*, by default of configs/base.yaml.
 
-    For code that has its own ``with mlflow.start_run():``. Seeds every library in use too. Raises Refused with every
-    violation; MLflow then ends the run as FAILED.
+    For code that has its own ``with mlflow.start_run():``. Seeds every library in use too. Threads that have no run of
+    their own log into this run. Raises Refused with every violation; MLflow then ends the run as FAILED.
     """
     run = _active_run()
     provenance = preflight(config if config is not None else team_defaults(), {}, begun=True)
@@ -116,6 +144,7 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
     with reachable(client.tracking_uri):
         _log(client, run.info.run_id, provenance, tags=provenance.tags)
     provenance.seeding.apply()
+    log_into(run)
 
 
 def validate_required_tags() -> None:
@@ -193,6 +222,9 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
         if data.version != provenance.data.version:
             problem = "the data changed while the run was going on"
             found.append(Violation("data_version", problem, "run again on data that is at rest"))
+    if has_unplaced(run.info.run_id):
+        problem = "a thread logged something while several runs were open, so it is in none of them"
+        found.append(Violation("run_id", problem, "name the run there: mlflow.log_metric(..., run_id=run.info.run_id)"))
     # Also checked before the run; but a run imports most of its code while it runs.
     found += unrecorded_code(provenance.policy)
     if found:
