@@ -130,7 +130,7 @@ def fetch_commit(
         sources.append(remote)
     fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--no-auto-gc")
     fetch = (*fetch, "--no-recurse-submodules", "--end-of-options")  # what a run recorded may look like an option
-    environment |= reaching()
+    environment |= reaching(root)
     problems = {}
     for source in sources:
         try:
