@@ -5,6 +5,7 @@ import posixpath
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,14 +23,16 @@ def levels_above(path: str) -> int:
     return 0 if os.path.isabs(path) else posixpath.normpath(path).split("/").count("..")
 
 
-def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None) -> dict[str, Any]:
+def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None, scratch: Path) -> dict[str, Any]:
     """Put the data of *recorded* where its code, checked out in *project*, reads it; return the config to run.
 
     In this order the data is taken from: its path in *project*; the path *given*; its path in *root*, the project of
     today; single files from there and from git's history; DVC, where the commit has a pointer. Nothing is written
-    outside *project*. The config is the recorded one, except that an absolute ``data.path`` may become *given*.
+    outside the folder *scratch*, which has the checkout and no links on the way to it. The config is the recorded one,
+    except that an absolute ``data.path`` may become *given*.
 
-    Raises Refused, naming the files that differ, when this version of the data is in none of these places.
+    Raises Refused, naming the files that differ, when this version of the data is in none of these places, and when it
+    would have to be put where a link in the commit leads out of *scratch*.
     """
     values = recorded.values
     path = str(values["data"]["path"])
@@ -38,6 +41,12 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
     say("looking for the data of the run ...")
     if _version(place, data_cache(project, path)) == wanted:
         return values
+    if not os.path.isabs(path):
+        # A link in the commit may lead to the user's own files. Nothing there is replaced.
+        real = Path(os.path.realpath(place))
+        if not real.is_relative_to(scratch):
+            _refuse_missing(recorded, place, place, leads_to=real)
+        place = real
     for source in filter(None, (given, today)):
         # With the stat cache of the project of today: a file that was hashed there is not hashed again.
         if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
@@ -101,7 +110,8 @@ def _copy_stat_cache(root: Path, project: Path, path: str) -> None:
     known, copy = data_cache(root, path), data_cache(project, path)
     if known.exists():
         copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(known, copy)
+        with suppress(shutil.SameFileError):  # where the commit has a link for the folder
+            shutil.copyfile(known, copy)
 
 
 def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
@@ -172,7 +182,8 @@ def _pointers(place: Path) -> list[Path]:
     return [pointer for pointer in candidates if pointer.is_file()]
 
 
-def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoReturn:
+def _refuse_missing(recorded: RecordedRun, source: Path, place: Path, leads_to: Path | None = None) -> NoReturn:
+    """Refuse to go on: *source* has other data. *leads_to* is the place outside the checkout to which *place* leads."""
     path, wanted = recorded.values["data"]["path"], recorded.manifest["tags"]["data_version"]
     needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
     found = _read(source)
@@ -184,4 +195,7 @@ def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoRetur
     fix = "bring that version back, or name the place where it is with --data PATH"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
+    if leads_to is not None:
+        problem += f"; a link in the run's commit leads to {one_line(str(leads_to), 200)}, where nothing is replaced"
+        fix = "bring that version back there yourself"
     refuse("data_version", problem, fix)

@@ -89,7 +89,7 @@ def _reproduce(reference: str, force: bool, data: Path | None, launch: Launch | 
         place = scratch.joinpath(*["in"] * levels_above(str(original.values["data"]["path"])))
         place.mkdir(parents=True, exist_ok=True)
         with checkout(PROJECT_ROOT, original, place) as project, _signals_held_at_the_end(interruption):
-            values = recover(original, project, PROJECT_ROOT, data)
+            values = recover(original, project, PROJECT_ROOT, data, scratch)
             runs = _run_entry_point(client, interruption, original, values, project, scratch, force, launch)
             reproduction = read_run(client, _select_reproduction(client, runs, original, values))
             differences = list(_origin_problems(original, reproduction))
