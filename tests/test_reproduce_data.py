@@ -155,6 +155,22 @@ def test_nothing_is_written_where_a_link_of_the_commit_leads(
                 assert f"a link in the run's commit leads to {outside / 'raw'}" in answer.errors
 
 
+def test_nothing_is_written_where_a_link_in_the_data_leads(workbench: TinyWorkbench, tmp_path: Path) -> None:
+    own = workbench.elsewhere(Path(shutil.copytree(workbench.path, tmp_path / "own", symlinks=True)))
+    own.edit(".gitignore", "/data/raw/\n", "/data/raw/\n/aside/kept/\n")
+    own.write("aside/kept/a.csv", "1,2\n")
+    (own.path / "aside" / "again").symlink_to(own.path / "aside" / "kept")  # absolute: it leads here from any checkout
+    own.commit()
+    run_id = own.train("a link in the data", "data.path=aside")
+    backup = Path(shutil.copytree(own.path / "aside", tmp_path / "backup"))
+    for content in ("1,2\n", "1,3\n"):
+        own.write("aside/kept/a.csv", content)
+        for options in ([], ["--data", str(backup)]):
+            message = own.refused(run_id, *options)
+            assert f"a link in the run's commit leads to {own.path / 'aside' / 'kept'}" in message
+            assert (own.path / "aside" / "kept" / "a.csv").read_text("utf-8") == content
+
+
 def test_data_is_put_where_a_link_leads_inside_the_commit(workbench: TinyWorkbench) -> None:
     workbench.edit(".gitignore", "/data/raw/\n", "/data/raw/\n/kept/raw\n")
     workbench.write("kept/note.txt", "The data lies here.\n")
