@@ -69,6 +69,12 @@ def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | Non
     return text if finished.returncode == 0 and text else None
 
 
+def commit_id(root: Path, name: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the id of the commit that *name* means in the repository at *root*; None if there is no such commit."""
+    wanted = f"{name}^{{commit}}"
+    return git_line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", wanted, environment=environment)
+
+
 def _finished(
     folder: Path, arguments: tuple[str, ...], stdin: bytes, environment: Mapping[str, str]
 ) -> CompletedProcess[bytes]:
