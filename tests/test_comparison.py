@@ -117,9 +117,9 @@ def seen(found: Difference, capsys: pytest.CaptureFixture[str], as_json: bool = 
         (lambda manifest: manifest["environment"].update(drift=[{"package": "a"}]), "environment.drift.0.locked"),
         (lambda manifest: manifest.update(seeding="x"), "seeding"),
         (lambda manifest: manifest.update(config_files=["configs/a.yaml\0"]), "config_files.0"),
-        (lambda manifest: manifest["data_files"][0].update(path="../outside"), "data_files.0.path"),
-        (lambda manifest: manifest["data_files"][0].update(path="/outside"), "data_files.0.path"),
-        (lambda manifest: manifest["data_files"][0].update(path="rows\0"), "data_files.0.path"),
+        (lambda manifest: manifest["data_files"][0].update(path="../outside"), "data_files"),
+        (lambda manifest: manifest["data_files"][0].update(path="/outside"), "data_files"),
+        (lambda manifest: manifest["data_files"][0].update(path="rows\0"), "data_files"),
     ],
 )
 def test_a_manifest_that_its_readers_could_not_use_is_none(change: Change, at_fault: str) -> None:

@@ -40,7 +40,7 @@ UNUSABLE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "data elsewhere": (
         lambda manifest: manifest["data_files"][0].update(path="../../a.csv"),
-        "not a manifest: data_files.0.path",
+        "not a manifest: data_files",
     ),
 }
 LOST = ("config.yaml", "requirements.txt", "manifest.json")  # refused even with --force

@@ -149,16 +149,16 @@ def fetch_commit(
 def _branch(root: Path) -> str:
     named = git_line(root, "symbolic-ref", "--quiet", "--short", "HEAD")
     from_ci = (os.environ[name] for name in _BRANCH_VARIABLES if os.environ.get(name))
-    return _recordable(named or next(from_ci, "detached"))
+    return _as_utf8(named or next(from_ci, "detached"))
 
 
 def _remote(root: Path) -> str:
     names = (git_line(root, "remote") or "").split("\n")
     url = git_line(root, "remote", "get-url", "origin" if "origin" in names else names[0])
-    return _recordable(without_credentials(url)) if url else "none"
+    return _as_utf8(without_credentials(url)) if url else "none"
 
 
-def _recordable(text: str) -> str:
+def _as_utf8(text: str) -> str:
     """Return *text* with a replacement character for what is not UTF-8."""
     return os.fsencode(text).decode("utf-8", "replace")
 
