@@ -61,7 +61,13 @@ class Preloaded:
                 socket.send_fds(self._socket, [len(asked).to_bytes(4, "big")], [output.fileno(), errors.fileno()])
                 self._socket.sendall(asked)
                 child = int(self._answers.readline())
-                timer = threading.Timer(timeout, os.kill, (child, signal.SIGKILL)) if timeout else None
+                is_late = threading.Event()
+
+                def kill() -> None:
+                    is_late.set()  # a command may also be killed by itself
+                    os.kill(child, signal.SIGKILL)
+
+                timer = threading.Timer(timeout, kill) if timeout else None
                 if timer:
                     timer.start()
                 status = int(self._answers.readline())
@@ -71,7 +77,7 @@ class Preloaded:
                 for stream in (output, errors):
                     stream.seek(0)
                     texts.append(stream.read().decode("utf-8").replace("\r\n", "\n"))
-                if timer and timer.finished.is_set() and status == -signal.SIGKILL:
+                if is_late.is_set() and status == -signal.SIGKILL:
                     raise subprocess.TimeoutExpired(list(argv), timeout, *texts)
                 return CompletedProcess(list(argv), status, *texts)
         finally:

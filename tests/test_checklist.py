@@ -166,6 +166,17 @@ def test_with_an_unreachable_store_every_item_is_unknown(workbench: ReviewWorkbe
     assert set(found.states.values()) == {"unknown"}
 
 
+def test_what_cannot_be_read_is_unknown(workbench: ReviewWorkbench, run_id: str, tmp_path: Path) -> None:
+    for sign, unknown in (("=", KEYS), ("!=", ["seed"])):
+        statement = f"UPDATE runs SET artifact_uri = 's3://nowhere/run' WHERE run_uuid {sign} '{run_id}'"  # noqa: S608
+        with workbench.edited_store(tmp_path, statement) as store:
+            found = workbench.ask("--run", run_id, env=store)
+        (tmp_path / "edited.db").unlink()
+        assert (found.status, found.not_passing()) == (2, unknown)
+        assert set(found.states.values()) <= {"passes", "unknown"}
+        assert "its evidence cannot be read" in found.texts["commit" if sign == "=" else "seed"]
+
+
 def test_an_id_that_is_none_is_refused(workbench: ReviewWorkbench, run_id: str) -> None:
     assert "has no run" in workbench.refused("--run", "f" * 32)
     assert "no such" in workbench.refused("--event", "nowhere.json").lower()
@@ -232,6 +243,8 @@ def test_a_run_that_somebody_altered_is_seen(
     assert found.status == 1
     assert key in found.not_passing()
     assert said in found.texts[key]
+    if altered in ("missing", "changed", "cut"):
+        assert "all 5 values" not in found.texts["parameters"]
 
 
 def test_params_that_the_code_logs_are_explained_by_a_reproduction(workbench: ReviewWorkbench, run_id: str) -> None:
@@ -290,7 +303,7 @@ REQUIREMENTS = {
         "pyproject.toml",
         '"pandas"',
         '"pandas[excel]"',
-        "pyproject.toml asks for pandas[excel], which needs",
+        "pyproject.toml asks for pandas[excel], but requirements.txt does not pin ",
     ),
     "asked for as locked": (MACHINERY, '"rich"', '"rich>=1"', None),
     "still needed by another": ("pyproject.toml", '"pandas", ', "", None),
@@ -316,6 +329,32 @@ def test_requirements_that_do_not_fit_together_are_seen(workbench: ReviewWorkben
         found = workbench.ask("--run", run_id, "--base", "origin/main")
     assert ("requirements" in found.not_passing()) == (said is not None), found.texts["requirements"]
     assert (said or "and the same pins meet them") in found.texts["requirements"]
+
+
+# What the commit before the branch has: {name: (file, content)}; None deletes the file.
+BEFORE_JOINING = {
+    "no lock": ("requirements.txt", None),
+    "no pins": ("requirements.txt", "pandas\n"),
+    "no project": ("pyproject.toml", "[tool.black]\nline-length = 120\n"),
+    "no TOML": ("pyproject.toml", "[project\n"),
+    "an older policy": ("configs/base.yaml", "policy:\n  tolerance: strict\n"),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_JOINING)
+def test_the_commit_before_a_branch_can_be_anything(workbench: ReviewWorkbench, run_id: str, before: str) -> None:
+    file, content = BEFORE_JOINING[before]
+    with workbench.restored():
+        workbench.edit(MACHINERY, '"rich"', '"rich>=1"')
+        workbench.git("rm", "--quiet", file) if content is None else workbench.write(file, content)
+        base = workbench.commit()
+        workbench.git("checkout", "--quiet", "origin/main", "--", ".")
+        workbench.commit()
+        found = workbench.ask("--run", run_id, "--base", base)
+    assert found.not_passing() == ["commit"]  # not pushed
+    said = f"nothing comparable at {base[:12]}: pyproject.toml at " if file == "pyproject.toml" else base[:12]
+    assert said in found.texts["requirements"]
+    assert ("a tolerance that this branch brings" in found.texts["seed"]) == (before == "an older policy")
 
 
 def test_a_comment_is_no_other_lock(workbench: ReviewWorkbench, run_id: str) -> None:
@@ -465,6 +504,32 @@ def test_markdown_and_picture_say_the_same_and_hold_nothing_foreign(
     drawn = picture.read_text("utf-8")
     assert "Random" in drawn and not re.search(r"url\((?!#)|@import|href", drawn)
     rmtree(picture.parent)
+
+
+def test_text_from_the_store_forges_no_line_and_controls_no_terminal(
+    workbench: ReviewWorkbench, run_id: str, tmp_path: Path
+) -> None:
+    forged = "'x' || char(13, 10, 10) || 'all 6 items pass' || char(10, 27) || '[2J' || char(8238)"
+    tag = f"INSERT INTO tags (key, value, run_uuid) VALUES ('failure', {forged}, '{run_id}')"  # noqa: S608
+    name = f"UPDATE experiments SET name = {forged} WHERE name = 'penguin-classifier'"  # noqa: S608
+    picture = tmp_path / "checklist.svg"
+    commands = {
+        "markdown": ["checklist", "--run", run_id, "--markdown", "--svg", str(picture)],
+        "table": ["checklist", "--run", run_id],
+        "validate": ["validate", run_id],
+        "reproduce": ["reproduce", run_id],
+        "audit": ["audit"],
+    }
+    with workbench.edited_store(tmp_path, tag, name) as store:
+        answers = workbench.repro_each(commands, env=store)
+    for answer in answers.values():
+        assert "all 6 items pass" in answer.stdout + answer.stderr
+        assert not any(character in answer.stdout + answer.stderr for character in "\r\x1b\u202e")
+    lines = answers["markdown"].stdout.splitlines()
+    assert all(line.startswith("|") for line in lines[4:] if line)
+    assert [len(row.split("|")) for row in lines[6:]] == [6] * 6
+    assert [line for line in answers["reproduce"].stderr.splitlines() if line.startswith("all 6")] == []
+    assert "\x1b" not in picture.read_text("utf-8")
 
 
 def test_the_table_is_for_people(workbench: ReviewWorkbench, run_id: str) -> None:

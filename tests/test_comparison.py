@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import zipfile
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from reproducibility.config.values import config_digest, flatten
 from reproducibility.config.yaml import to_yaml
 from reproducibility.digest import canonical, digest
 from reproducibility.errors import Refused
+from reproducibility.evidence import ManifestError, agreement
 from reproducibility.git.compare import CodeDifference, FileDifference
 from reproducibility.policy import EXACT
 from reproducibility.tags import INTERNAL, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
@@ -45,11 +47,13 @@ def recorded(
     tags = {
         "git_commit": "a" * 40,
         "git_dirty": "true" if patch else "false",
+        "git_remote": "none",
         "data_version": digest(b"rows"),
         "image": "none",
     }
     environment = {"implementation": "CPython", "python": "3.11.7", "platform": "Linux", "machine": "x86_64"}
-    environment |= {"cpu": "one", "cores": 2, "gpus": [], "hash_seed": "0", "drift": [], "packages": {"numpy": "2.0"}}
+    environment |= {"cpu": "one", "cores": 2, "gpus": [], "hash_seed": "0", "image": "none", "drift": []}
+    environment["packages"] = {"numpy": "2.0"}
     manifest = {
         "schema": 1,
         "tags": tags | {"config_digest": config_digest(config), "lock_digest": digest(lock)},
@@ -95,6 +99,46 @@ def compared(
 def seen(found: Difference, capsys: pytest.CaptureFixture[str], as_json: bool = False) -> str:
     table.show_difference(found, ("A", "B"), as_json)
     return capsys.readouterr().out
+
+
+# --- the manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "at_fault"),
+    [
+        (lambda manifest: manifest.update(tags={}), "tags.git_commit"),
+        (lambda manifest: manifest["tags"].pop("lock_digest"), "tags.lock_digest"),
+        (lambda manifest: manifest["tags"].update(own=1), "tags.own"),
+        (lambda manifest: manifest["tags"].update(git_remote="https://x/\0"), "tags.git_remote"),
+        (lambda manifest: manifest.update(environment={}), "environment.implementation"),
+        (lambda manifest: manifest["environment"].update(hash_seed="\0"), "environment.hash_seed"),
+        (lambda manifest: manifest["environment"].update(drift=["numpy"]), "environment.drift.0"),
+        (lambda manifest: manifest["environment"].update(drift=[{"package": "a"}]), "environment.drift.0.locked"),
+        (lambda manifest: manifest.update(seeding="x"), "seeding"),
+        (lambda manifest: manifest.update(config_files=["configs/a.yaml\0"]), "config_files.0"),
+        (lambda manifest: manifest["data_files"][0].update(path="../outside"), "data_files"),
+        (lambda manifest: manifest["data_files"][0].update(path="/outside"), "data_files"),
+        (lambda manifest: manifest["data_files"][0].update(path="rows\0"), "data_files"),
+    ],
+)
+def test_a_manifest_that_its_readers_could_not_use_is_none(change: Change, at_fault: str) -> None:
+    altered = recorded(change)
+    with pytest.raises(ManifestError, match=f"^manifest.json is not a manifest: {at_fault}$"):
+        _ = altered.manifest
+    (finding, *_) = [check for check in agreement({}, {}, altered.evidence) if not check.holds]
+    assert (finding.name, finding.detail) == ("manifest", f"manifest.json is not a manifest: {at_fault}")
+
+
+def test_a_manifest_of_another_version_may_have_more_and_names_that_are_no_utf8() -> None:
+    def more(manifest: dict[str, Any]) -> None:
+        manifest.update(later={"a": 1})
+        manifest["environment"].update(later=[1.5])
+        manifest["tags"].update(later="x")
+        manifest["data_files"] = [{"path": "a\udcff..b/..c", "size": 4, "digest": digest(b"rows"), "later": None}]
+        del manifest["seeding"]
+
+    assert recorded(more).manifest["environment"]["later"] == [1.5]
 
 
 # --- inputs
@@ -293,7 +337,7 @@ def test_results_that_differ_are_named_by_kind_and_name(capsys: pytest.CaptureFi
 def test_hostile_text_stays_text_in_the_terminal_and_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {HOSTILE: (history(1.0, 2.0), history(1.0, 3.0))}
     a, b = recorded(), recorded(config={HOSTILE: HOSTILE}, **{HOSTILE: HOSTILE})
-    a.run.info.run_name = HOSTILE
+    a.run.info.run_name = a.run.info.run_id = HOSTILE
     found = compared(a, b, metrics)
     terminal, text = seen(found, capsys), page(found)
     assert not set("\x1b\u202e") & set(terminal + text)
@@ -493,3 +537,13 @@ def test_models_are_compared_without_ids_and_versions(tmp_path: Path) -> None:
     assert content_digest(tmp_path / "0" / "MLmodel") != digests[0][0]
     (tmp_path / "0" / "MLmodel").write_text("")  # no mapping: compared as it is
     assert content_digest(tmp_path / "0" / "MLmodel") == digest(b"")
+
+
+@pytest.mark.parametrize("name", ["model.skops", "MLmodel", "table.zip"])
+def test_a_zip_that_is_not_what_its_name_promises_is_compared_as_well(tmp_path: Path, name: str) -> None:
+    digests = []
+    for content in ("1", "1", "2"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("learned.txt"), content)
+        digests.append(content_digest(tmp_path / name))
+    assert digests[0] == digests[1] != digests[2]

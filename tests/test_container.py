@@ -398,7 +398,8 @@ def test_a_run_of_a_container_is_reproduced_in_its_image_and_without(
     (run,) = own_workbench.runs().values()
 
     def reproduced(*options: str) -> tuple[dict, dict[str, str]]:
-        done = own_workbench.run("repro", "reproduce", run.id, "--json", *options, timeout=LIMIT)
+        open_run = {"MLFLOW_RUN_ID": "0" * 32}  # of the shell in which the command is started
+        done = own_workbench.run("repro", "reproduce", run.id, "--json", *options, env=open_run, timeout=LIMIT)
         assert done.returncode == 0, done.stdout + done.stderr
         said = json.loads(done.stdout)
         return said, next(each for each in own_workbench.every_run() if each.id == said["reproduction"]).tags

@@ -186,6 +186,9 @@ def alter(workbench: Workbench) -> None:
             shutil.rmtree(runs[run].evidence)
         option = ("git_commit", "--output=x", runs["an option"].id)
         database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", option)
+        inside_itself = runs["learned otherwise"].id
+        circle = ("mlflow.parentRunId", inside_itself, inside_itself)
+        database.execute("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", circle)
         hostile = runs["hostile"].id
         for table in ("metrics", "latest_metrics"):
             database.execute(f"UPDATE {table} SET key = ? WHERE key = 'loss' AND run_uuid = ?", (HOSTILE, hostile))  # noqa: S608
@@ -268,6 +271,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "results of one run twice": ("base", "base", "--results"),
     "results and code": ("base", "noisy", "--code", "--results"),
     "results without evidence": ("base", "bare", "--results"),
+    "results of a run inside itself": ("learned otherwise", "base", "--results"),
 }
 
 
@@ -397,7 +401,12 @@ def test_the_page_loads_nothing_and_holds_hostile_names_as_text(answers: Answers
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("no page", "cannot be written"), ("code and JSON", "a patch is not JSON")]
+    ("name", "words"),
+    [
+        ("no page", "cannot be written"),
+        ("code and JSON", "a patch is not JSON"),
+        ("results of a run inside itself", "which is nested in it"),
+    ],
 )
 def test_what_cannot_be_done_is_one_line(answers: Answers, name: str, words: str) -> None:
     assert answers[name].returncode == 2

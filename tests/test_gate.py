@@ -291,6 +291,12 @@ def test_a_run_inside_another_is_part_of_it_or_does_not_finish(colleague, runs) 
     assert "config_digest" in colleague[0]["other child"]
 
 
+def test_a_run_cannot_be_inside_itself(colleague, runs) -> None:
+    for name in ("inside itself", "inside its own child"):
+        assert f"run {runs['around'].id} or inside it, so it cannot be around it" in colleague[0][name]
+    assert runs["around"].status == runs["inside"].status == "FINISHED"
+
+
 def test_the_audit_tells_who_complies(colleague, runs, workbench: Workbench, server: TrackingServer) -> None:
     done = workbench.run("repro", "audit", "--json", env={"MLFLOW_TRACKING_URI": server.uri})
     found = json.loads(done.stdout)

@@ -314,6 +314,25 @@ def test_commit_is_fetched_from_the_address_of_the_run_only_where_that_is_allowe
     assert fetch_commit(clone.path, commit, address) is None
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for ssh is a shell script")
+@pytest.mark.parametrize("named_by", ["core.sshCommand", "GIT_SSH", "GIT_SSH_COMMAND"])
+def test_commit_is_fetched_with_the_ssh_that_the_user_chose(
+    named_by: str, repository: Repository, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    clone = lone_clone(repository, tmp_path / "clone")
+    commit = repository.git("rev-parse", "other")
+    ssh = tmp_path / "own ssh"
+    ssh.write_text('#!/bin/sh\nfor command; do :; done\nexec sh -c "$command"\n', encoding="utf-8")
+    ssh.chmod(0o700)
+    if named_by == "core.sshCommand":
+        clone.git("config", "core.sshCommand", shlex.quote(str(ssh)))
+    else:
+        environment.setenv(named_by, str(ssh) if named_by == "GIT_SSH" else shlex.quote(str(ssh)))
+    clone.git("remote", "set-url", "origin", f"ssh://nowhere.invalid{repository.path}")
+
+    assert fetch_commit(clone.path, commit, "none") is None
+
+
 def test_commit_that_no_remote_has_is_not_fetched_and_each_reason_is_given(
     repository: Repository, tmp_path: Path
 ) -> None:

@@ -30,6 +30,19 @@ ALTERED: dict[str, tuple[tuple[str, ...], str, tuple[str, str], str]] = {
     "the schema": ((), "manifest.json", ('"schema": 1', '"schema": 2'), "has the schema '2', and this version"),
     "the end": ((SET_STATUS, "FAILED", "x"), "", ("", ""), "is FAILED"),
 }
+# What is done to the manifest, and the message then: its digest agrees, but nothing can be reproduced from it.
+UNUSABLE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no tags": (lambda manifest: manifest["tags"].clear(), "manifest.json is not a manifest: tags.git_commit"),
+    "no environment": (lambda manifest: manifest["environment"].clear(), "not a manifest: environment.implementation"),
+    "no hash seed": (
+        lambda manifest: manifest["environment"].pop("hash_seed"),
+        "not a manifest: environment.hash_seed",
+    ),
+    "data elsewhere": (
+        lambda manifest: manifest["data_files"][0].update(path="../../a.csv"),
+        "not a manifest: data_files",
+    ),
+}
 LOST = ("config.yaml", "requirements.txt", "manifest.json")  # refused even with --force
 UNKNOWN = {"no id": ("nothing", "has no run 'nothing'"), "an unknown id": ("e" * 32, "has no run 'eeee")}
 
@@ -79,7 +92,12 @@ def answers(workbench: TinyWorkbench, clean: RecordedRun) -> dict[str, Answer]:
             asked[name] = [run.id, "--force"]
         asked["forced"] = [copies("forced").id, "--force"]
         database.execute(SET_TAG, ("f" * 40, "git_commit", asked["forced"][0]))
-        asked["another Python"] = [another_python(database, copies("another Python"))]
+        asked["another Python"] = [resealed(database, copies("another Python"), come_from_another_python)]
+        for name, (change, _) in UNUSABLE.items():
+            asked[name] = [resealed(database, copies(name), change), "--force"]
+        without_data = copies("a config without data")
+        replace(without_data.evidence / "config.yaml", "data:\n", "other:\n")
+        asked["a config without data"] = [without_data.id, "--force"]
         asked["another Python, forced"] = [*asked["another Python"], "--force"]
         asked["results"] = [other_results(database, copies("results"))]
         database.commit()
@@ -101,15 +119,19 @@ def replace(path: Path, before: str, after: str) -> None:
     path.write_text(content.replace(before, after, 1), encoding="utf-8")
 
 
-def another_python(database: sqlite3.Connection, run: RecordedRun) -> str:
-    """Let *run* come from a Python that no machine has, in its manifest and the manifest's digest; return its id."""
+def resealed(database: sqlite3.Connection, run: RecordedRun, change: Callable[[dict[str, Any]], object]) -> str:
+    """Change the manifest of *run*, and the tag with the manifest's digest; return the run's id."""
     path = run.evidence / "manifest.json"
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    manifest["environment"]["python"] = ANOTHER_PYTHON
+    change(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
     canonical = json.dumps(manifest, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     database.execute(SET_TAG, (f"blake3:{blake3(canonical).hexdigest()}", "manifest_digest", run.id))
     return run.id
+
+
+def come_from_another_python(manifest: dict[str, Any]) -> None:
+    manifest["environment"]["python"] = ANOTHER_PYTHON
 
 
 def other_results(database: sqlite3.Connection, run: RecordedRun) -> str:
@@ -131,6 +153,17 @@ def test_what_was_altered_is_named(answers: dict[str, Answer], name: str) -> Non
 @pytest.mark.parametrize("name", LOST)
 def test_a_run_without_its_evidence_is_not_reproduced_even_by_force(answers: dict[str, Answer], name: str) -> None:
     assert (answers[name].status, name in answers[name].errors) == (2, True)
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_manifest_that_lacks_what_a_reproduction_needs_is_no_manifest(answers: dict[str, Answer], name: str) -> None:
+    assert (answers[name].status, UNUSABLE[name][1] in answers[name].errors) == (2, True)
+
+
+def test_a_config_without_a_data_path_is_named(answers: dict[str, Answer]) -> None:
+    answer = answers["a config without data"]
+    assert answer.status == 2
+    assert "its config.yaml is not the config of a run: the config does not say where the data is" in answer.errors
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

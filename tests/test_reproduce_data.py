@@ -112,3 +112,73 @@ def test_data_of_dvc_is_pulled_by_the_pointer_of_the_commit(workbench: TinyWorkb
     cached.write_bytes(content)
     pointing.identical(run_id)
     assert (pointing.path / "data/kept.bin").read_text("utf-8") == "later"
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text("utf-8") for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "path"),
+    [
+        ("linked", "", "linked/raw"),
+        ("links/deep", "", "links/deep/raw"),
+        ("direct", "raw", "direct"),
+        ("links/a.csv", "raw/a.csv", "links/a.csv"),
+        ("sideways", "raw", "sideways/../raw"),
+    ],
+)
+def test_nothing_is_written_where_a_link_of_the_commit_leads(
+    workbench: TinyWorkbench, link: str, target: str, path: str, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    first = outside / "raw" / "a.csv"
+    first.parent.mkdir(parents=True)
+    first.write_text("1,2\n", encoding="utf-8")
+    (workbench.path / link).parent.mkdir(exist_ok=True)
+    (workbench.path / link).symlink_to(outside / target)
+    workbench.commit()
+    run_id = workbench.train(f"a link at {link}", f"data.path={path}")
+    workbench.identical(run_id)  # the link is no reason to refuse
+    backup = Path(shutil.copytree(outside / "raw", tmp_path / "backup"))
+    given = backup / "a.csv" if path.endswith("a.csv") else backup
+    first.with_name("new.csv").write_text("5\n", encoding="utf-8")
+    for content in ("1,2\n", "1,3\n"):
+        first.write_text(content, encoding="utf-8")
+        for options in ([], ["--data", str(given)]):
+            answer = workbench.reproduce(run_id, *options)
+            assert content_of(outside) == {"a.csv": content, "new.csv": "5\n"}
+            if path.endswith("a.csv") and content == "1,2\n":
+                assert answer.status == 0, answer.errors
+            else:
+                assert answer.status == 2
+                assert f"a link in the run's commit leads to {outside / 'raw'}" in answer.errors
+
+
+def test_nothing_is_written_where_a_link_in_the_data_leads(workbench: TinyWorkbench, tmp_path: Path) -> None:
+    own = workbench.elsewhere(Path(shutil.copytree(workbench.path, tmp_path / "own", symlinks=True)))
+    own.edit(".gitignore", "/data/raw/\n", "/data/raw/\n/aside/kept/\n")
+    own.write("aside/kept/a.csv", "1,2\n")
+    (own.path / "aside" / "again").symlink_to(own.path / "aside" / "kept")  # absolute: it leads here from any checkout
+    own.commit()
+    run_id = own.train("a link in the data", "data.path=aside")
+    backup = Path(shutil.copytree(own.path / "aside", tmp_path / "backup"))
+    for content in ("1,2\n", "1,3\n"):
+        own.write("aside/kept/a.csv", content)
+        for options in ([], ["--data", str(backup)]):
+            message = own.refused(run_id, *options)
+            assert f"a link in the run's commit leads to {own.path / 'aside' / 'kept'}" in message
+            assert (own.path / "aside" / "kept" / "a.csv").read_text("utf-8") == content
+
+
+def test_data_is_put_where_a_link_leads_inside_the_commit(workbench: TinyWorkbench) -> None:
+    workbench.edit(".gitignore", "/data/raw/\n", "/data/raw/\n/kept/raw\n")
+    workbench.write("kept/note.txt", "The data lies here.\n")
+    workbench.write("kept/raw/a.csv", "1,2\n")
+    (workbench.path / "pointing").symlink_to("kept/raw")
+    workbench.commit()
+    run_id = workbench.train("a link inside", "data.path=pointing")
+    workbench.identical(run_id)
+    workbench.write("kept/raw/new.csv", "5\n")
+    workbench.identical(run_id)  # from each of its files
+    assert content_of(workbench.path / "kept" / "raw") == {"a.csv": "1,2\n", "new.csv": "5\n"}

@@ -390,12 +390,15 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     files = ("exec", "-T", "server", *program("files_in_the_store.py"))
     assert deployment.compose(*files, "1/new").split() == ["1/new"]
 
+    # What a client uploads while a restore goes on stays.
+    others = ("exec", "-T", "server", *program("delete_what_was_listed.py"))
+    assert deployment.compose(*others).split() == ["1/again", "1/later"]
+
     broken = Path(copytree(kept, tmp_path / "broken"))
     with (broken / "files.tar").open("r+b") as file:
         file.seek(600)
         file.write(b"?")
     assert "files.tar in" in deployment.refused("repro", "server", "restore", broken, "--replace")
-    assert "is no backup" in deployment.refused("repro", "server", "restore", tmp_path, "--replace")
     assert "holds something already" in deployment.refused("repro", "server", "restore", kept)
     find = "/api/2.0/mlflow/experiments/search?max_results=9"
     assert mine in deployment.request(find, login=admin).body
@@ -417,6 +420,17 @@ def test_without_compose_there_is_one_clear_line_and_no_env(project: Path, run_i
     assert "neither docker compose, docker-compose nor podman compose answers" in done.stderr
     assert "nox -s server -- --embedded" in " ".join(done.stderr.split())
     assert not (project / ".env").exists()
+
+
+@pytest.mark.parametrize("manifest", [None, "no JSON", "[]", "{}", '{"files": []}', '{"files": "x"}', '{"files": 1}'])
+def test_what_is_no_backup_is_refused(project: Path, run_in, tmp_path: Path, manifest: str | None) -> None:
+    (tmp_path / "database.dump").write_text("x", "utf-8")
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest, "utf-8")
+    done = run_in(project, "repro", "server", "restore", tmp_path, "--replace")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert ("is not what was saved" if manifest == '{"files": []}' else "is no backup") in done.stderr
 
 
 def test_an_env_is_kept_as_it_is_and_what_it_lacks_is_named(fresh_project: Path, run_in, tmp_path: Path) -> None:

@@ -97,6 +97,13 @@ with attempt("other child"), tracked_run(VALUES, run_name="other child"):
     with mlflow.start_run(nested=True, run_name="child of another config") as child:
         client.log_batch(child.info.run_id, params=[Param("seed", "9")], tags=[RunTag("config_digest", DIGEST)])
 
+# A run lies inside another one, and never inside itself.
+with tracked_run(VALUES, run_name="around") as around, tracked_run(VALUES, run_name="inside") as inside:
+    with attempt("inside itself"):
+        client.set_tag(around.info.run_id, "mlflow.parentRunId", around.info.run_id)
+    with attempt("inside its own child"):
+        client.set_tag(around.info.run_id, "mlflow.parentRunId", inside.info.run_id)
+
 # A reproduction names one run.
 with mlflow.start_run(run_name="reproduction") as run:
     reproduction = ids["reproduction"] = run.info.run_id

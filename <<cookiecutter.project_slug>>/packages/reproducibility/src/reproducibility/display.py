@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
 
 T = TypeVar("T")
 
@@ -55,11 +58,24 @@ def emit(as_json: bool, data: Callable[[], Any], render: "Callable[[Console], No
     """
     if as_json:
         click.echo(json.dumps(_finite(data()), indent=2, allow_nan=False))
-        return
+    else:
+        render(console())
+
+
+def console(**options: Any) -> "Console":
+    """Return a console of rich that shows text from a store as text, with more *options* of rich's own.
+
+    Anybody may have written that text. It may look like markup or emoji and is neither, and no character of it controls
+    the terminal.
+    """
     from rich.console import Console
 
-    # Text from a store is shown as it is: it may look like markup or emoji and is neither.
-    render(Console(highlight=False, markup=False, emoji=False))
+    class Plain(Console):
+        def render(self, *arguments: Any, **more: Any) -> "Iterator[Segment]":
+            for segment in super().render(*arguments, **more):
+                yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    return Plain(highlight=False, markup=False, emoji=False, **options)
 
 
 def _finite(value: Any) -> Any:

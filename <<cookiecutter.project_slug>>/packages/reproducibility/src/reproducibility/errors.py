@@ -14,6 +14,14 @@ _SENTENCE = "{key}: {problem}. To fix it: {fix}"
 _GATE_SENTENCE = re.compile(_SENTENCE.format(key=GATE, problem="(.*?)", fix="(.*)").replace(". ", r"\. "), re.DOTALL)
 
 
+def printable(text: str) -> str:
+    """Return *text* with ``?`` for each character that would control a terminal, but with its line ends.
+
+    What a store, a repository or a server says was written by anybody.
+    """
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
 @dataclass(frozen=True)
 class Violation:
     """What is wrong and what to do about it.
@@ -43,12 +51,14 @@ class Refused(click.ClickException):
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         self.violations = tuple(violations)
-        super().__init__("\n".join(f"  - {violation}" for violation in self.violations))
+        super().__init__(self.format_message())
 
     def format_message(self) -> str:
-        if len(self.violations) == 1:
-            return str(self.violations[0])
-        return f"{len(self.violations)} things to fix:\n{self.message}"
+        # Each on one line: text from elsewhere must not look like a line of ours.
+        lines = [printable(str(violation)).replace("\n", " ") for violation in self.violations]
+        if len(lines) == 1:
+            return lines[0]
+        return "\n".join([f"{len(lines)} things to fix:", *(f"  - {line}" for line in lines)])
 
     def __str__(self) -> str:
         return self.format_message()
@@ -66,12 +76,12 @@ class NotPromoted(Refused):
     exit_code = 1
 
 
-class Unreadable(Refused):
-    """A part of a run is lost, or is stored where this machine cannot read it. The run cannot be checked."""
-
-
 class Unknown(Refused):
     """A question cannot be answered on this machine. The violations say what would help."""
+
+
+class Unreadable(Unknown):
+    """A part of a run is lost, or is stored where this machine cannot read it. The run cannot be checked."""
 
 
 class ProjectNotFound(Refused, ImportError):
@@ -85,6 +95,9 @@ class StoreUnavailable(click.ClickException):
     """The tracking store is unreachable or cannot be used. A command ends with status 2: nothing can be checked."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        return printable(self.message)
 
 
 class StoreEmpty(StoreUnavailable):

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from .config.values import config_digest, flatten
 from .config.yaml import decoded, parse_yaml
@@ -24,27 +24,74 @@ class ManifestError(ValueError):
     """A manifest is missing, invalid, or has a schema that this version of the machinery does not know."""
 
 
-class _File(BaseModel):
+def _word(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("no system call takes a NUL")
+    return text
+
+
+# What becomes an argument of a program, a variable of the environment or a path.
+_Word = Annotated[str, AfterValidator(_word)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _File(_Strict):
     path: str
     size: int
     digest: str
 
 
-class _Manifest(BaseModel):
-    """The fields of a manifest that its readers rely on; a manifest has more."""
+class _Tags(_Strict, extra="allow"):
+    __pydantic_extra__: dict[str, str]
 
-    model_config = ConfigDict(strict=True)
+    git_commit: _Word
+    git_remote: _Word
+    git_dirty: str
+    data_version: str
+    config_digest: str
+    lock_digest: str
 
-    tags: dict[str, str]
+
+class _Drift(_Strict):
+    package: str
+    locked: str | None
+    installed: str | None
+
+
+class _Environment(_Strict):
+    implementation: str
+    python: _Word
+    hash_seed: _Word
+    image: _Word
+    packages: dict[str, str]
+    drift: list[_Drift]
+
+
+class _Manifest(_Strict):
+    """The fields of a manifest that its readers rely on; a manifest has more, and so has each part of one."""
+
+    tags: _Tags
     params: dict[str, str]
     policy: dict[str, Any]
     patch_digest: str | None
     data_files: list[_File]
-    environment: dict[str, Any]
+    environment: _Environment
+    seeding: dict[str, Any] | None = None
     overrides: list[str]
-    entry_point: str | None
+    entry_point: _Word | None
     # The first manifests of schema 1 do not have it.
-    config_files: list[str] = []
+    config_files: list[_Word] = []
+
+    # For all files at once: a function that is called for each of them takes longer than all other checks.
+    @field_validator("data_files")
+    @classmethod
+    def _lie_in_the_data(cls, files: list[_File]) -> list[_File]:
+        if any("\0" in file.path or file.path[:1] == "/" or ".." in file.path.split("/") for file in files):
+            raise ValueError("a path leads out of the data")
+        return files
 
 
 @dataclass(frozen=True)
@@ -77,9 +124,14 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
     return manifest
 
 
+def needed_files(tags: Mapping[str, str]) -> list[str]:
+    """Return the names of the files that belong to the evidence of a run with *tags*."""
+    return [MANIFEST, CONFIG, LOCK, *([PATCH] if tags.get("git_dirty") == "true" else [])]
+
+
 def agreement(tags: Mapping[str, str], params: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator[Check]:
     """Check that *tags* and *params* agree with the *files* of the evidence, and the files with their digests."""
-    expected = [MANIFEST, CONFIG, LOCK, *([PATCH] if tags.get("git_dirty") == "true" else [])]
+    expected = needed_files(tags)
     missing = [name for name in expected if name not in files]
     yield Check("evidence", not missing, f"missing: {', '.join(missing)}" if missing else ", ".join(expected))
     if MANIFEST not in missing:

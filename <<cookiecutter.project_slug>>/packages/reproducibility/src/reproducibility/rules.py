@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .digest import digest
 from .errors import GATE, Violation
@@ -190,6 +190,16 @@ def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) 
         if one is None or other is None or not policy.tolerance.match(one, other):
             return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {reproduction.run_id}"
     return None
+
+
+def why_not_its_model(place: str, models: Iterable[Any], run_id: str) -> str | None:
+    """Return, as a clause, why the files at *place* are no model of run *run_id*; None if they are.
+
+    *models*: the logged models (MLflow's entities) that the outputs of the run name.
+    """
+    if place in {model.artifact_location for model in models if model.source_run_id == run_id}:
+        return None
+    return f"it is not the model that run {run_id} logged"
 
 
 def alias_refusal(what: str, why: str, run_id: str) -> Violation:

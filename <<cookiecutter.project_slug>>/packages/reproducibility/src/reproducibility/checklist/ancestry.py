@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ..errors import Unknown, refuse
-from ..git.command import git, git_line
+from ..git.command import commit_id, git, git_line
 from ..provenance.code import shapes_runs
 from ..tags import COMMIT_ID
 
@@ -13,7 +13,7 @@ DEEPEN = "git fetch --unshallow (in a workflow: actions/checkout with `fetch-dep
 
 def commit_named(root: Path, name: str, fix: str) -> str:
     """Return the id of the commit that *name* means; raises Unknown, with *fix*, where the repository has none."""
-    if (commit := git_line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")) is None:
+    if (commit := commit_id(root, name)) is None:
         fix = DEEPEN if is_shallow(root) else fix
         refuse("base", f"{name[:80]!r} is no commit of this repository", fix, Unknown)
     return commit
@@ -37,9 +37,10 @@ def require_ancestor(root: Path, commit: str, head: str) -> None:
     if is_shallow(root):
         problem = f"the clone is too shallow to show whether {commit[:12]} comes before {head[:12]}"
         refuse("git_commit", problem, DEEPEN, Unknown)
-    where = "is not among the commits before" if is_here else "is not in this repository, and not before"
-    problem = f"the run's commit {commit[:12]} {where} the one under review, {head[:12]}"
-    refuse("git_commit", problem, "train anew from it: nox -s train")
+    under_review = f"the commit under review, {head[:12]}"
+    absent = f"is not in this repository, so it cannot come before {under_review}"
+    problem = f"is not among the commits before {under_review}" if is_here else absent
+    refuse("git_commit", f"the run's commit {commit[:12]} {problem}", "train anew from that one: nox -s train")
 
 
 def changed(root: Path, commit: str, head: str) -> list[str]:

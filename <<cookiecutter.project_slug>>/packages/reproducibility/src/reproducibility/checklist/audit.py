@@ -10,11 +10,11 @@ from ..errors import Refused, Unreadable, Violation, refuse
 from ..policy import Policy
 from ..project import team_policy
 from ..reproduce.promote import promotion_problems
-from ..rules import CLOSED, is_protected
+from ..rules import CLOSED, is_protected, why_not_its_model
 from ..secrets import without_credentials
 from ..tags import FAILURE_TAG, PROCESS_TAG
 from ..tracking.process import is_running
-from ..tracking.recorded import find_run, read_run, readable
+from ..tracking.recorded import find_run, model_outputs, pages, read_run, readable
 from ..tracking.store import connect, reachable
 from ..tracking.validation import judge
 
@@ -94,7 +94,7 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
 
 def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
     with reachable(client.tracking_uri):
-        models = list(_pages(client.search_registered_models))
+        models = list(pages(client.search_registered_models))
     for model in models:
         for alias, version in sorted(model.aliases.items()):
             if is_protected(alias, policy):
@@ -112,11 +112,11 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
                 run = find_run(client, version.run_id or "none")
             except Refused:
                 return [Violation(key, "the run that logged it does not exist", "promote a run that does")]
-            outputs = run.outputs.model_outputs if run.outputs else []
             with readable(client, run, "its model"):
-                places = {client.get_logged_model(output.model_id).artifact_location for output in outputs}
-            if client.get_model_version_download_uri(model, number) not in places:
-                return [Violation(key, f"it is not the model that run {run.info.run_id} logged", "promote that run")]
+                models = [client.get_logged_model(output.model_id) for output in model_outputs(run)]
+            place = client.get_model_version_download_uri(model, number)
+            if problem := why_not_its_model(place, models, run.info.run_id):
+                return [Violation(key, problem, "promote that run")]
         return promotion_problems(client, run)[0]
     except Unreadable as unreadable:
         return [*unreadable.violations]
@@ -125,22 +125,12 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
     """Yield every run, with the name of its experiment."""
     with reachable(client.tracking_uri):
-        experiments = list(_pages(client.search_experiments))
+        experiments = list(pages(client.search_experiments))
         if experiment is not None and (only := client.get_experiment_by_name(experiment)) is None:
             names = ", ".join(sorted(each.name for each in experiments)[:10])
             refuse("experiment", f"there is no {experiment!r}", f"take one of these: {names}")
         for each in experiments if experiment is None else [only]:
-            yield from ((each.name, run) for run in _pages(client.search_runs, experiment_ids=[each.experiment_id]))
-
-
-def _pages(search: object, **arguments: object) -> Iterator:
-    token = None
-    while True:
-        page = search(**arguments, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+            yield from ((each.name, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
 
 
 def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy, close_dead: bool) -> Audited:
@@ -200,13 +190,13 @@ def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
         for run in shown:
             style = "red" if run.verdict in ("died", "does not comply") else None
             name = f"{run.run_id}\n{run.experiment[:32]}\n{run.author[:32]}".rstrip()
-            table.add_row(_printable(name), _printable("\n".join([run.verdict, *run.problems])), style=style)
+            table.add_row(name, "\n".join([run.verdict, *run.problems]), style=style)
         console.print(table)
     if wrong := [alias for alias in audit.aliases if alias.problems]:
         table = Table("alias", "why nobody can rely on it", style="red")
         for alias in wrong:
             name = f"{alias.alias} of {alias.model}\nversion {alias.version}"
-            table.add_row(_printable(name), _printable("\n".join(alias.problems)))
+            table.add_row(name, "\n".join(alias.problems))
         console.print(table)
     classes = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_LISTED) if counts[verdict])
     console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {classes or 'nothing to check'}.")
@@ -221,8 +211,3 @@ def _counted(verdict: str, count: int) -> str:
 
 def _number(things: Sized, name: str) -> str:
     return f"{len(things)} {name}{('es' if name.endswith('s') else 's') * (len(things) != 1)}"
-
-
-def _printable(text: str) -> str:
-    """Return *text* without characters that would control the terminal: anybody may have logged it."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -55,7 +55,7 @@ def _publication(review: Review) -> Observation:
         return Violation("commit", "the repository has no remote, so nobody else has the commit", fix)
     remote = "origin" if "origin" in remotes else remotes[0]
     try:
-        answer = git(root, "ls-remote", remote, environment=reaching())
+        answer = git(root, "ls-remote", remote, environment=reaching(root))
     except Refused as refused:
         problem = f"{remote} cannot be asked whether it has {head[:12]} ({refused.violations[0].problem})"
         return Unknown([Violation("commit", problem, f"git push {remote} HEAD")])

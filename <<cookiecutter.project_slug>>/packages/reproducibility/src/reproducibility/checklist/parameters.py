@@ -18,14 +18,16 @@ def inspect(review: Review) -> Iterator[Observation]:
     expected = recorded.manifest["params"] | flatten(recorded.values)
     found = recorded.params
     anew = "train anew: nothing mends a run afterwards"
-    if missing := sorted(expected.keys() - found.keys()):
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
         yield Violation("params", f"not in the run: {listed(missing)}", anew)
-    for name in sorted(expected.keys() & found.keys()):
-        if found[name] != expected[name]:
-            cut = found[name] and expected[name].startswith(found[name])
-            problem = "was cut" if cut else f"is {one_line(found[name])} in the run and {one_line(expected[name])}"
-            yield Violation(f"param {name}", problem + ("" if cut else " in its config"), anew)
-    yield f"{len(expected)} params: all {len(flatten(recorded.values))} values of the config, and the data version"
+    differing = [name for name in sorted(expected.keys() & found.keys()) if found[name] != expected[name]]
+    for name in differing:
+        cut = found[name] and expected[name].startswith(found[name])
+        problem = "was cut" if cut else f"is {one_line(found[name])} in the run and {one_line(expected[name])}"
+        yield Violation(f"param {name}", problem + ("" if cut else " in its config"), anew)
+    if not missing and not differing:
+        yield f"{len(expected)} params: all {len(flatten(recorded.values))} values of the config, and the data version"
     if own := sorted(found.keys() - expected.keys()):
         if reproductions.match:
             yield f"{len(own)} more come from the code, and the reproduction logged the same: {listed(own)}"

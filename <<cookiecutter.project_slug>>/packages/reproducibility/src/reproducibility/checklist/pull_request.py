@@ -19,7 +19,7 @@ _LONGEST = 65_536  # characters of a text on GitHub
 # Markup that may stand around the words of the line: `Run: 3f2a`, `- **Run:** 3f2a`, run: `3f2a`.
 _MARKUP = " \t*_+-`"
 _TEMPLATE = "write the run's id behind `Run:` in the pull request's text, as its template has it"
-_EVENT = "name the file that GITHUB_EVENT_PATH does"
+_EVENT = "name the file whose path is in GITHUB_EVENT_PATH"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..display import emit
-from ..errors import refuse
+from ..display import console, emit
+from ..errors import printable, refuse
 from .checklist import Checklist
 from .item import Item, State
 
@@ -48,11 +48,9 @@ def draw(checklist: Checklist, file: Path) -> None:
 
     Raises Refused where the picture cannot be written.
     """
-    from rich.console import Console
-
-    console = Console(record=True, width=_WIDTH, highlight=False, markup=False, file=io.StringIO(), force_terminal=True)
-    _print(console, checklist)
-    picture = _FONT.sub("", console.export_svg(title="repro checklist", unique_id="checklist"))
+    canvas = console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
+    _print(canvas, checklist)
+    picture = _FONT.sub("", canvas.export_svg(title="repro checklist", unique_id="checklist"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line.rstrip()}\n" for line in picture.splitlines()), encoding="utf-8", newline="\n")
@@ -96,7 +94,9 @@ def _markdown(checklist: Checklist) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
+    """Return *text* for one line of Markdown, in which it is only text."""
+    line = printable(text).replace("\n", " ")
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", escape(line, quote=False))
 
 
 def _problems(item: Item) -> list[str]:

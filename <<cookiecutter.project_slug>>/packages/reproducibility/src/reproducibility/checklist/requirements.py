@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TypeAlias
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -10,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from ..digest import digest
 from ..display import listed, one_line
-from ..errors import Unknown, Violation, refuse
+from ..errors import Refused, Unknown, Violation, refuse
 from ..git.command import git, git_line
 from ..lockfile import LOCK, pins, unhashed
 from ..provenance.environment import environment
@@ -87,7 +88,7 @@ def _unmet(wanted: Dependencies, pinned: dict[str, str]) -> Iterator[Violation]:
             yield Violation(LOCK, f"{asks}, and it pins {version}", _LOCK_IT)
         for extra in sorted(requirement.extras):
             if missing := sorted(name for name in _needed_by_extra(name, extra) if name not in pinned):
-                yield Violation(LOCK, f"{asks}, which needs {listed(missing)}, and it does not pin that", _LOCK_IT)
+                yield Violation(LOCK, f"{asks}, but {LOCK} does not pin {listed(missing)}", _LOCK_IT)
 
 
 def _needed_by_extra(name: str, extra: str) -> Iterator[str]:
@@ -112,7 +113,11 @@ def _since_base(review: Review, wanted: Dependencies, pinned: dict[str, str]) ->
     since = fork_point(root, base, review.head)
     # An older commit may have no machinery in packages/ yet.
     files = [file for file in _SOURCES if git_line(root, "rev-parse", "--verify", "--quiet", f"{since}:./{file}")]
-    before = _dependencies({file: git(root, "cat-file", "blob", f"{since}:./{file}") for file in files}, since)
+    try:
+        before = _dependencies({file: git(root, "cat-file", "blob", f"{since}:./{file}") for file in files}, since)
+    except Refused as refused:  # nobody can change that commit
+        yield f"nothing comparable at {since[:12]}: {refused.violations[0].key} {refused.violations[0].problem}"
+        return
     changed = sorted({key[0] for key in wanted.keys() | before.keys() if str(wanted.get(key)) != str(before.get(key))})
     if not changed:
         yield f"the dependencies are those of {since[:12]}"
@@ -123,7 +128,7 @@ def _since_base(review: Review, wanted: Dependencies, pinned: dict[str, str]) ->
         lists = " and ".join(sorted({file for name, file in before if name in left}))
         problem = f"{listed(left)} was taken out of {lists} since {since[:12]} and is still locked"
         yield Violation(LOCK, problem, _LOCK_IT)
-    elif pins(LOCK, git(root, "cat-file", "blob", f"{since}:./{LOCK}")) != pinned:
+    elif _pins_at(root, since) != pinned:
         yield f"changed since {since[:12]} together with the dependencies ({listed(changed)})"
     else:
         # A change need not lead to other pins: the pinned version may meet a new lower bound, and a new dependency may
@@ -131,10 +136,19 @@ def _since_base(review: Review, wanted: Dependencies, pinned: dict[str, str]) ->
         yield f"the dependencies changed since {since[:12]} ({listed(changed)}), and the same pins meet them"
 
 
+def _pins_at(root: Path, commit: str) -> dict[str, str] | None:
+    """Return what the lock pinned at *commit*; None if there was no lock, or one that pinned nothing exactly."""
+    try:
+        return pins(LOCK, git(root, "cat-file", "blob", f"{commit}:./{LOCK}"))
+    except Refused:
+        return None
+
+
 def _is_needed(name: str, pinned: dict[str, str]) -> bool:
     """Tell whether a locked package other than *name* needs it, according to what is installed."""
     for dist in metadata.distributions():
-        if (own := canonicalize_name(dist.name)) == name or own not in pinned:
+        # What a broken installation left has no name.
+        if not dist.name or (own := canonicalize_name(dist.name)) == name or own not in pinned:
             continue
         extras = ["", *(dist.metadata.get_all("Provides-Extra") or [])]
         for requirement in map(Requirement, dist.requires or []):

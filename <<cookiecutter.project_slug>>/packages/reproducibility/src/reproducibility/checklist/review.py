@@ -11,7 +11,7 @@ import click
 from ..comparison.verdict import Verdict
 from ..errors import Refused, StoreEmpty, Unknown, Violation, refuse
 from ..evidence import ManifestError
-from ..git.command import git_line
+from ..git.command import commit_id
 from ..project import PROJECT_ROOT, team_policy
 from ..reproduce.reproduce import compare_reproduction, reproduce
 from ..secrets import without_credentials
@@ -38,11 +38,11 @@ _PLAIN = re.compile(r"[\w:]+")
 class Reproductions:
     """The reproductions of a run: runs that other processes made from the same commit, data, config and lock.
 
-    verdicts: how each of them compares with the run. problems: why there is none.
+    verdicts: how each of them compares with the run. problems: why there is none, or why that is unknown.
     """
 
     verdicts: tuple[Verdict, ...] = ()
-    problems: tuple[Violation, ...] = ()
+    problems: tuple[Violation | Unknown, ...] = ()
 
     @property
     def match(self) -> bool:
@@ -86,14 +86,14 @@ class Review:
 def begin(reference: str | None, event: Path | None, base: str | None, *, prove: bool) -> Review:
     """Return what is under review: the run that *reference* means, else the one that *event* names, else the newest.
 
-    Raises Refused for a *reference*, an *event* or a project that is none. Why there is no run is otherwise recorded
-    in the review.
+    Raises Refused if *reference* or *event* cannot be used, or if there is no commit. Why there is no run is otherwise
+    recorded in the review.
     """
     request = read_event(event) if event else None
-    if (head := _commit(PROJECT_ROOT, "HEAD")) is None:
+    if (head := commit_id(PROJECT_ROOT, "HEAD")) is None:
         fix = f"work in a clone of the project; {PROJECT_ROOT} is no git repository with a commit"
         refuse("commit", "there is no commit to review", fix)
-    has_default = _commit(PROJECT_ROOT, "origin/HEAD") is not None
+    has_default = commit_id(PROJECT_ROOT, "origin/HEAD") is not None
     base = base or (request.base if request else None) or ("origin/HEAD" if has_default else None)
     shown, absence = None, None
     try:
@@ -116,10 +116,6 @@ def begin(reference: str | None, event: Path | None, base: str | None, *, prove:
         except click.ClickException as error:
             absence = error
     return Review(PROJECT_ROOT, head, base, request, shown, absence)
-
-
-def _commit(root: Path, name: str) -> str | None:
-    return git_line(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
 
 
 def _shown(client: "MlflowClient", run: "Run", *, prove: bool) -> Shown:
@@ -170,7 +166,7 @@ def _reproductions(client: "MlflowClient", recorded: RecordedRun, *, make: bool)
 
     Raises StoreUnavailable.
     """
-    found = []
+    found, unreadable = [], []
     for run in _candidates(client, recorded.run):
         try:
             second = read_run(client, run)
@@ -178,6 +174,9 @@ def _reproductions(client: "MlflowClient", recorded: RecordedRun, *, make: bool)
             if origin_differences(recorded, second) or not same_patch:
                 continue
             verdict = compare_reproduction(client, recorded.run, recorded, second)
+        except Unknown as unknown:
+            unreadable.append(unknown)
+            continue
         except (Refused, ValueError, KeyError, TypeError):
             continue  # altered, without evidence, or made from something else: no reproduction of this run
         if not verdict.forced:  # on another version of Python
@@ -186,11 +185,15 @@ def _reproductions(client: "MlflowClient", recorded: RecordedRun, *, make: bool)
             break
     if found:
         return Reproductions(tuple(found))
+    if not make and unreadable:
+        return Reproductions(problems=tuple(unreadable))
     if not make:
         problem = "nobody has reproduced this run, so nothing shows that the seed works"
         return Reproductions(problems=(Violation("seed", problem, "repro checklist --prove"),))
     try:
         return Reproductions((reproduce(recorded.run.info.run_id),))
+    except Unknown as unknown:
+        return Reproductions(problems=(unknown,))
     except Refused as refused:
         return Reproductions(problems=refused.violations)
 

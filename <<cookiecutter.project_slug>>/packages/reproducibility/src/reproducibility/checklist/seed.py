@@ -48,8 +48,8 @@ def _changed_tolerance(review: Review) -> str | None:
     now = team_policy().tolerance
     try:
         text = git(review.root, "cat-file", "blob", f"{since}:./configs/base.yaml")
-        before = parse_yaml(decoded(text, BASE_CONFIG.name), BASE_CONFIG.name)[0]["policy"]["tolerance"]
-    except (Refused, KeyError, TypeError):
+        before = dict(parse_yaml(decoded(text, BASE_CONFIG.name), BASE_CONFIG.name)[0]["policy"]["tolerance"])
+    except (Refused, KeyError, TypeError, ValueError):
         return "judged by a tolerance that this branch brings"
     changed = [
         f"{key} {one_line(str(before.get(key)))} → {value}"

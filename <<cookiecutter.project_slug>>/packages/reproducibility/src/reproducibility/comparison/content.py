@@ -38,7 +38,9 @@ def content_digest(path: Path) -> str:
             return digest(gzip.decompress(path.read_bytes()))
         if zipfile.is_zipfile(path):
             return _of_zip(path)
-    except (ValueError, TypeError, OSError, EOFError, RuntimeError, yaml.YAMLError, zipfile.BadZipFile, zlib.error):
+    except (ValueError, TypeError, KeyError, OSError, EOFError, RuntimeError):
+        pass
+    except (yaml.YAMLError, zipfile.BadZipFile, zlib.error):
         pass
     hasher = blake3(max_threads=blake3.AUTO)
     if path.stat().st_size:  # an empty file cannot be mapped

@@ -197,15 +197,14 @@ def diff(a: str, b: str, with_patch: bool = False) -> Difference:
     both = tuple(VerifiedRun(read_run(client, find_run(client, reference))) for reference in (a, b))
     runs = [run.recorded.run for run in both]
     say(f"reading the metrics, {' and '.join(str(len(run.data.metrics)) for run in runs)} of them ...")
-    metrics = compare_metrics(
+    compared = compare_metrics(
         tuple(run.data.metrics for run in runs),
         tuple(histories(client, run) for run in runs),
         tolerance,
         tuple(run.has_finished for run in both),
     )
-    metrics = tuple(metrics)
     say("comparing the code ...")
-    return difference(*both, metrics, partial(compare_code, PROJECT_ROOT, with_patch=with_patch))
+    return difference(*both, tuple(compared), partial(compare_code, PROJECT_ROOT, with_patch=with_patch))
 
 
 def results(a: str, b: str) -> Verdict:

@@ -7,10 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from ..config.values import config_digest, flatten
-from ..config.yaml import decoded, parse_yaml
 from ..digest import canonical, digest
 from ..errors import Refused
-from ..evidence import CONFIG, MANIFEST, PATCH, ManifestError, agreement
+from ..evidence import MANIFEST, PATCH, ManifestError, agreement
 from ..lockfile import LOCK, pins
 from ..tags import COMMIT_ID, MLFLOW_TAGS
 from ..tracking.recorded import RecordedRun
@@ -97,7 +96,7 @@ class VerifiedRun:
     def config(self) -> Mapping[str, str] | None:
         """The resolved config: {dotted key: value as JSON, so that 1, 1.0 and "1" are three values}."""
         try:
-            values, _ = parse_yaml(decoded(self.recorded.evidence[CONFIG], CONFIG), CONFIG)
+            values = self.recorded.values
         except (KeyError, Refused):
             return None
         return flatten(values, quoted=True) if config_digest(values) == self.tags.get("config_digest") else None
@@ -109,7 +108,7 @@ class VerifiedRun:
 
     @cached_property
     def pinned(self) -> Mapping[str, str]:
-        """What the lock pins, for every platform; empty if the lock is unknown or no lock."""
+        """What the lock pins, for every platform; empty if the lock is unknown or is not a valid lock."""
         try:
             return pins(LOCK, self.lock or b"", every_platform=True)
         except Refused:

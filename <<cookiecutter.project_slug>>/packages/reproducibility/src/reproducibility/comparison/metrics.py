@@ -195,8 +195,8 @@ def compare_metrics(
 ) -> Iterator[MetricComparison]:
     """Compare the metrics of two runs that *tolerance* does not leave out, in order of their names.
 
-    A run that did not finish (*finished*) has no fewer steps than expected: steps of the other run after the last step
-    of this one are left out, and so is the history of a metric that this run does not have.
+    Steps that an unfinished run (*finished*) has not reached are no difference: steps of the other run after the last
+    step of this one are left out, and so is the history of a metric that this run does not have.
     """
     for name in filter(tolerance.compares, sorted(histories[0].keys() | histories[1].keys())):
         both = (histories[0].get(name, EMPTY), histories[1].get(name, EMPTY))

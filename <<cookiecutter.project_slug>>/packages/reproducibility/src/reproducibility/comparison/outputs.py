@@ -12,7 +12,7 @@ from ..display import one_line
 from ..evidence import EVIDENCE
 from ..policy import Tolerance
 from ..tags import PARENT_TAG
-from ..tracking.recorded import readable, search_runs
+from ..tracking.recorded import model_outputs, readable, require_no_circle, search_runs
 from ..tracking.store import reachable
 from .content import content_digest, folder_digest
 from .metrics import MetricComparison, compare_metrics, first_divergence, histories
@@ -100,8 +100,11 @@ def compare_runs(
 ) -> tuple[Pair, ...]:
     """Compare the outputs of two runs, and those of each nested run with those of its counterpart.
 
-    given: the params that the runs started with, which are no output.
+    given: the params that the runs started with, which are no output. Raises Refused if a run is nested in itself, and
+    Unreadable and StoreUnavailable.
     """
+    for run in (a, b):
+        require_no_circle(client, run)
     with reachable(client.tracking_uri):
         return tuple(_pairs(client, "", a, b, tolerance, given))
 
@@ -200,8 +203,7 @@ def _models(client: "MlflowClient", run: "Run", folder: Path, tolerance: Toleran
     """Yield name and digest of each model of *run*, in the order of logging; the second of a name is ``name (2)``."""
     from mlflow.artifacts import download_artifacts
 
-    outputs = run.outputs.model_outputs if run.outputs else []
-    models = [(output.step, client.get_logged_model(output.model_id)) for output in outputs]
+    models = [(output.step, client.get_logged_model(output.model_id)) for output in model_outputs(run)]
     seen: Counter[str] = Counter()
     for _, model in sorted(models, key=lambda pair: (pair[0], pair[1].creation_timestamp)):
         seen[model.name] += 1

@@ -62,7 +62,8 @@ def _card(side: str, run: VerifiedRun) -> str:
     commit = f", commit {facts['commit'][:10]}" if facts["commit"] else ""
     line = f"{facts['experiment']}, {facts['status']}, {facts['started']}{commit}"
     name = f"<b>{side} &nbsp;{_text(facts['name'] or facts['run_id'])}</b>"
-    return f"<div class='run {side.lower()}'>{name}<small>{facts['run_id']}</small><small>{_text(line)}</small></div>"
+    small = f"<small>{_text(facts['run_id'])}</small><small>{_text(line)}</small>"
+    return f"<div class='run {side.lower()}'>{name}{small}</div>"
 
 
 def _list(items: list[str], title: str) -> str:

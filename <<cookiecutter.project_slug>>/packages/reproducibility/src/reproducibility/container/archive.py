@@ -1,16 +1,16 @@
 """The archive of a server's files: its whole store as a tar, written and read inside the server's container.
 
 A backup starts this module there with ``python -m``: ``save`` writes the tar to standard output, ``load`` reads one
-from standard input, ``keep`` reads one and deletes from the store what is not in it, and ``reset-admin`` gives the
-admin's login the password of this server again.
+from standard input, ``list`` writes what the store has, ``delete`` reads such a list and deletes what is still as it
+was then, and ``reset-admin`` gives the admin's login the password of this server again.
 """
 
+import json
 import os
 import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from typing import IO
 
 # MLflow first: it imports the relay itself, which must not be half imported then.
@@ -21,7 +21,7 @@ from ..gate.s3 import Relay
 
 def save(store: Relay, stream: IO[bytes]) -> None:
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for name in _names(store):
+        for name in _states(store):
             try:
                 found = store.client.get_object(Bucket=store.bucket, Key=name)
             except store.client.exceptions.NoSuchKey:  # deleted since it was listed
@@ -41,16 +41,21 @@ def load(store: Relay, stream: IO[bytes]) -> None:
                 store.client.upload_fileobj(whole, store.bucket, member.name)
 
 
-def keep(store: Relay, stream: IO[bytes]) -> None:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        kept = {member.name for member in archive}
-    for name in [name for name in _names(store) if name not in kept]:
+def list_files(store: Relay, stream: IO[bytes]) -> None:
+    stream.write(json.dumps(_states(store)).encode())
+
+
+def delete(store: Relay, stream: IO[bytes]) -> None:
+    then, now = json.load(stream), _states(store)
+    for name in (name for name, state in then.items() if now.get(name) == state):
         store.client.delete_object(Bucket=store.bucket, Key=name)
 
 
-def _names(store: Relay) -> Iterator[str]:
-    for page in store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=store.prefix):
-        yield from (found["Key"] for found in page.get("Contents", []))
+def _states(store: Relay) -> dict[str, str]:
+    """Return the name of each file, with a text that changes when somebody writes the file again."""
+    pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=store.prefix)
+    objects = (found for page in pages for found in page.get("Contents", []))
+    return {found["Key"]: f"{found['LastModified'].isoformat()} {found['ETag']}" for found in objects}
 
 
 def reset_admin() -> None:
@@ -68,15 +73,15 @@ def reset_admin() -> None:
 
 
 def main(action: str) -> None:
-    """Run one action of the backup: ``save``, ``load``, ``keep`` or ``reset-admin``."""
+    """Run one action of the backup: ``save``, ``load``, ``list``, ``delete`` or ``reset-admin``."""
     if action == "reset-admin":
         reset_admin()
         return
     store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
-    if action == "save":
-        save(store, sys.stdout.buffer)
+    if action in ("save", "list"):
+        {"save": save, "list": list_files}[action](store, sys.stdout.buffer)
     else:
-        {"load": load, "keep": keep}[action](store, sys.stdin.buffer)
+        {"load": load, "delete": delete}[action](store, sys.stdin.buffer)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ def save(folder: Path) -> None:
     except OSError as error:
         refuse("backup", f"{shown_path(folder)} cannot be made ({error.strerror})", "name a folder where you may write")
     try:
-        # The database first: the store has the files of every run in it.
+        # The files are saved after the database, so every run in the dump has its files in the backup.
         say("saving the database ...")
         compose.save(*_in(DATABASE), "pg_dump", "--format=custom", _USER, _NAME, into=unfinished / _DUMP)
         say("saving the files ...")
@@ -64,9 +65,19 @@ def restore(folder: Path, *, replace: bool) -> None:
         problem = "the server holds something already" if found else "the server's database does not answer"
         fix = "restore into a new server; or add --replace, and what it holds is gone"
         refuse("restore", problem, fix)
-    say("restoring the files ...")
-    compose.feed(*_in(SERVER), *_archive("load"), source=folder / _FILES)
-    say("restoring the database ...")
+    with tempfile.TemporaryDirectory() as scratch:
+        # Read before the server has new content: what clients upload from then on is not deleted.
+        before = Path(scratch, "before.json")
+        compose.save(*_in(SERVER), *_archive("list"), into=before)
+        say("restoring the files ...")
+        compose.feed(*_in(SERVER), *_archive("load"), source=folder / _FILES)
+        say("restoring the database ...")
+        _restore_database(compose, folder)
+        compose.feed(*_in(SERVER), *_archive("delete"), source=_replaced(before, folder / _FILES))
+
+
+def _restore_database(compose: Program, folder: Path) -> None:
+    """Let the server change to the database of the backup in *folder*, with the login of its own admin."""
     new, old = f"{_NAME}_restored", f"{_NAME}_replaced"
     # Both exist only after a restore that somebody interrupted.
     _command(compose, *(f"DROP DATABASE IF EXISTS {name}" for name in (new, old)), f"CREATE DATABASE {new}")
@@ -81,7 +92,15 @@ def restore(folder: Path, *, replace: bool) -> None:
         wait(compose, read_settings())
     _command(compose, f"DROP DATABASE {old}")
     compose.do(*_in(SERVER), *_archive("reset-admin"))
-    compose.feed(*_in(SERVER), *_archive("keep"), source=folder / _FILES)
+
+
+def _replaced(before: Path, files: Path) -> Path:
+    """Leave in the list *before*, of the files that a server had, only those that its new *files* do not replace."""
+    with tarfile.open(files) as archive:
+        kept = set(archive.getnames())
+    had = json.loads(before.read_text("utf-8"))
+    before.write_text(json.dumps({name: state for name, state in had.items() if name not in kept}), "utf-8")
+    return before
 
 
 def _command(compose: Program, *statements: str) -> None:
@@ -102,7 +121,7 @@ def _running() -> Program:
 
 def _require_whole(folder: Path) -> None:
     try:
-        expected = json.loads((folder / _MANIFEST).read_text("utf-8"))["files"]
+        expected = dict(json.loads((folder / _MANIFEST).read_text("utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         problem = f"{shown_path(folder)} is no backup: it has no {_MANIFEST} that can be read"
         refuse("restore", problem, "name a folder that `nox -s server -- backup` made")

@@ -49,7 +49,7 @@ class Program:
 
     @property
     def is_rootless_podman(self) -> bool:
-        """Tell whether files of the caller belong to root in a container, unless the container keeps the user."""
+        """Whether this is Podman without root rights. By default its containers give files of the caller to root."""
         return self.answer("info", "--format", "{{.Host.Security.Rootless}}") == "true"
 
     def _succeed(self, arguments: tuple[str, ...], stdin: Source = subprocess.DEVNULL, stdout: Source = None) -> None:

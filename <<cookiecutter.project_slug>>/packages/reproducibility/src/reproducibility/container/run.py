@@ -18,6 +18,7 @@ from ..errors import refuse
 from ..project import PROJECT_ROOT
 from ..provenance.data import data_path
 from ..provenance.gather import author, entry_point
+from ..reproduce.environment import child_variables
 from ..reproduce.process import Process
 from ..tracking.recorded import RecordedRun
 from ..tracking.store import FILE, tracking_uri, unavailable
@@ -84,7 +85,7 @@ def reproduction_process(
         _mount(place.resolve(), posixpath.normpath(posixpath.join(_APP, values["data"]["path"])), "readonly"),
         _mount(config, _CONFIG, "readonly"),
     ]
-    variables = _mlflow_variables() | dict(variables)
+    variables = _mlflow_variables(child_variables()) | dict(variables)
     settings = _settings(engine, tracking_uri(), mounts, variables)
     script = recorded.manifest["entry_point"]
     command = [*engine.command, "run", *settings, "--entrypoint=python", image, script, "--config", _CONFIG]
@@ -162,9 +163,10 @@ def _user(engine: Program) -> list[str]:
 
 
 def _variables(uri: str) -> dict[str, str]:
-    """Return MLflow's variables on the host, passwords among them, the store's address and the author."""
-    return _mlflow_variables() | {"MLFLOW_TRACKING_URI": uri, "AUTHOR": author()}
+    """Return MLflow's variables on the host, the store's address and the author."""
+    return _mlflow_variables(os.environ) | {"MLFLOW_TRACKING_URI": uri, "AUTHOR": author()}
 
 
-def _mlflow_variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+def _mlflow_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return those of *variables* that are MLflow's, passwords among them."""
+    return {name: value for name, value in variables.items() if name.startswith("MLFLOW_")}

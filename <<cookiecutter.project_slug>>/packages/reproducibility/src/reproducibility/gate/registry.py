@@ -15,7 +15,7 @@ from mlflow.utils import validation
 
 from ..errors import GATE, Refused, Violation
 from ..policy import Policy
-from ..rules import StoredRun, alias_refusal, is_protected, why_not_reproduced
+from ..rules import StoredRun, alias_refusal, is_protected, why_not_its_model, why_not_reproduced
 from ..tags import REPRODUCED_BY
 from .store import Gated, refuse_request
 
@@ -87,12 +87,9 @@ class GatedAliases:
 
     def _model_problem(self, version: ModelVersion, run: Run, tracking: Gated) -> str | None:
         """Return a clause if *version* is not a model that *run* logged."""
-        run_id = run.info.run_id
         models = [_find(tracking.get_logged_model, output.model_id) for output in run.outputs.model_outputs]
-        logged = {model.artifact_location for model in models if model and model.source_run_id == run_id}
-        if self.get_model_version_download_uri(version.name, version.version) in logged:
-            return None
-        return f"it is not the model that run {run_id} logged"
+        place = self.get_model_version_download_uri(version.name, version.version)
+        return why_not_its_model(place, filter(None, models), run.info.run_id)
 
     def _reproduction_problem(self, run: Run, tracking: Gated) -> str | None:
         """Return a clause if the reproduction that the tags of *run* name does not confirm the run."""

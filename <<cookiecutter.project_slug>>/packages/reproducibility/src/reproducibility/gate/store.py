@@ -212,7 +212,15 @@ class Gated:
         if added := sorted(differing):
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
             if PARENT_TAG in added:
-                self.require_open(wanted[PARENT_TAG], "no run can be added inside it")
+                self._require_outside(run_id, wanted[PARENT_TAG])
+
+    def _require_outside(self, run_id: str, parent: str) -> None:
+        """Refuse to add a run inside *parent* if that has ended, or is the run itself or inside it."""
+        self.require_open(parent, "no run can be added inside it")
+        around = outward(self._recorded(parent), attrgetter("tags"), self._recorded)
+        if any(run.run_id == run_id for run in around):
+            problem = f"run {parent} is run {run_id} or inside it, so it cannot be around it"
+            refuse_request(Violation(GATE, problem, "name another run as its parent"))
 
     def _may_reproduce(self, tags: Mapping[str, str], reproduced: str | None) -> bool:
         """Whether the tag `REPRODUCES` of a run with *tags* may become *reproduced*, or be deleted (None).

@@ -40,13 +40,11 @@ _PINNED = {
     "diff.suppressBlankEmpty": "false",
 }
 
-# The variables by which this user reaches a remote. A remote that sends no byte for 30 seconds is unreachable.
+# The variables by which this user reaches a remote. A remote that sends no byte for 30 seconds is unreachable, unless
+# the user has a command of their own for ssh.
 _REACHES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
-_BOUNDED = {
-    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1",
-    "GIT_HTTP_LOW_SPEED_TIME": "30",
-}
+_BOUNDED = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "30"}
+_BOUNDED_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
@@ -69,6 +67,12 @@ def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | Non
     finished = _finished(folder, arguments, b"", environment or {})
     text = os.fsdecode(finished.stdout).removesuffix("\n")
     return text if finished.returncode == 0 and text else None
+
+
+def commit_id(root: Path, name: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the id of the commit that *name* means in the repository at *root*; None if there is no such commit."""
+    wanted = f"{name}^{{commit}}"
+    return git_line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", wanted, environment=environment)
 
 
 def _finished(
@@ -108,9 +112,16 @@ def _failure(folder: Path, command: str, stderr: str) -> Violation:
     return Violation("git_commit", f"`git {command}` failed in {folder}: {reason}", "make `git status` work there")
 
 
-def reaching() -> dict[str, str]:
-    """Return the variables for a git command that talks to a remote: with this user's access, and with time limits."""
-    return _BOUNDED | {name: os.environ[name] for name in _REACHES if name in os.environ}
+def reaching(root: Path) -> dict[str, str]:
+    """Return the variables for a git command that talks to a remote of the repository at *root*.
+
+    The command has this user's access, and time limits.
+    """
+    own = {name: os.environ[name] for name in _REACHES if name in os.environ}
+    # Git prefers GIT_SSH_COMMAND to the other two, which may name the key that opens the remote.
+    if own.keys().isdisjoint({"GIT_SSH", "GIT_SSH_COMMAND"}) and not git_line(root, "config", "core.sshCommand"):
+        own["GIT_SSH_COMMAND"] = _BOUNDED_SSH
+    return _BOUNDED | own
 
 
 def top_and_folder(root: Path) -> tuple[Path, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import Refused, refuse
 from ..secrets import without_credentials
-from .command import blob_id, bytes_on_disk, git, git_line, reaching, top_and_folder
+from .command import blob_id, bytes_on_disk, commit_id, git, git_line, reaching, top_and_folder
 from .patch import uncommitted_patch
 
 # A recorded run may come from anybody, and so may the address in its tags. Only these forms are given to git: others
@@ -45,7 +45,7 @@ def git_state(root: Path) -> GitState:
     Raises Refused when there is no git, no repository, no commit, or no exact record of the changes.
     """
     top, project = top_and_folder(root)
-    commit = git_line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    commit = commit_id(root, "HEAD")
     if commit is None:
         fix = f"run `git add --all` and `git commit -m 'First commit'` in {root}"
         refuse("git_commit", "the repository has no commit yet", fix)
@@ -101,8 +101,7 @@ def git_ignored(root: Path, files: Sequence[Path]) -> list[str]:
 
 def has_commit(root: Path, commit: str, environment: Mapping[str, str] | None = None) -> bool:
     """Whether the repository at *root* has *commit*, which is a full commit id."""
-    name = f"{commit}^{{commit}}"
-    return git_line(root, "rev-parse", "--verify", "--quiet", name, environment=environment) is not None
+    return commit_id(root, commit, environment) is not None
 
 
 def fetch_commit(
@@ -130,7 +129,7 @@ def fetch_commit(
         sources.append(remote)
     fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", "--no-auto-gc")
     fetch = (*fetch, "--no-recurse-submodules", "--end-of-options")  # what a run recorded may look like an option
-    environment |= reaching()
+    environment |= reaching(root)
     problems = {}
     for source in sources:
         try:
@@ -150,16 +149,17 @@ def fetch_commit(
 def _branch(root: Path) -> str:
     named = git_line(root, "symbolic-ref", "--quiet", "--short", "HEAD")
     from_ci = (os.environ[name] for name in _BRANCH_VARIABLES if os.environ.get(name))
-    return _printable(named or next(from_ci, "detached"))
+    return _as_utf8(named or next(from_ci, "detached"))
 
 
 def _remote(root: Path) -> str:
     names = (git_line(root, "remote") or "").split("\n")
     url = git_line(root, "remote", "get-url", "origin" if "origin" in names else names[0])
-    return _printable(without_credentials(url)) if url else "none"
+    return _as_utf8(without_credentials(url)) if url else "none"
 
 
-def _printable(text: str) -> str:
+def _as_utf8(text: str) -> str:
+    """Return *text* with a replacement character for what is not UTF-8."""
     return os.fsencode(text).decode("utf-8", "replace")
 
 

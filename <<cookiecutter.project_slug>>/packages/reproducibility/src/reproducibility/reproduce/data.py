@@ -5,6 +5,8 @@ import posixpath
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,14 +24,16 @@ def levels_above(path: str) -> int:
     return 0 if os.path.isabs(path) else posixpath.normpath(path).split("/").count("..")
 
 
-def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None) -> dict[str, Any]:
+def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None, scratch: Path) -> dict[str, Any]:
     """Put the data of *recorded* where its code, checked out in *project*, reads it; return the config to run.
 
     In this order the data is taken from: its path in *project*; the path *given*; its path in *root*, the project of
     today; single files from there and from git's history; DVC, where the commit has a pointer. Nothing is written
-    outside *project*. The config is the recorded one, except that an absolute ``data.path`` may become *given*.
+    outside the folder *scratch*, which has the checkout and no links on the way to it. The config is the recorded one,
+    except that an absolute ``data.path`` may become *given*.
 
-    Raises Refused, naming the files that differ, when this version of the data is in none of these places.
+    Raises Refused, naming the files that differ, when this version of the data is in none of these places, and when it
+    would have to be put where a link in the commit leads out of *scratch*.
     """
     values = recorded.values
     path = str(values["data"]["path"])
@@ -38,6 +42,11 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
     say("looking for the data of the run ...")
     if _version(place, data_cache(project, path)) == wanted:
         return values
+    if not os.path.isabs(path):
+        # A link in the commit may lead to the user's own files. Nothing there is replaced.
+        if (outside := _leads_out(place, scratch)) is not None:
+            _refuse_link(recorded, today, outside)
+        place = Path(os.path.realpath(place))
     for source in filter(None, (given, today)):
         # With the stat cache of the project of today: a file that was hashed there is not hashed again.
         if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
@@ -52,6 +61,15 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
         if _pull(place, project, root) and _version(place) == wanted:
             return values
     _refuse_missing(recorded, given or today, place)
+
+
+def _leads_out(place: Path, scratch: Path) -> Path | None:
+    """Return where *place*, or a link in that folder, leads out of *scratch*; None if nothing does."""
+    found = (Path(folder, name) for folder, folders, files in os.walk(place) for name in (*folders, *files))
+    for path in chain([place], (each for each in found if each.is_symlink())):
+        if not (real := Path(os.path.realpath(path))).is_relative_to(scratch):
+            return real
+    return None
 
 
 def _version(place: Path, cache: Path | None = None) -> str | None:
@@ -101,7 +119,8 @@ def _copy_stat_cache(root: Path, project: Path, path: str) -> None:
     known, copy = data_cache(root, path), data_cache(project, path)
     if known.exists():
         copy.parent.mkdir(exist_ok=True)
-        shutil.copyfile(known, copy)
+        with suppress(shutil.SameFileError):  # where the commit has a link for the folder
+            shutil.copyfile(known, copy)
 
 
 def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
@@ -173,15 +192,29 @@ def _pointers(place: Path) -> list[Path]:
 
 
 def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoReturn:
-    path, wanted = recorded.values["data"]["path"], recorded.manifest["tags"]["data_version"]
-    needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
-    found = _read(source)
-    if found is None:
-        instead = f"nothing that can be read is at {one_line(str(source), 200)}"
-    else:
-        instead = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
-    problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {instead}"
+    problem = f"{_named(recorded)} is not on this machine: {_state(recorded, source)}"
     fix = "bring that version back, or name the place where it is with --data PATH"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
     refuse("data_version", problem, fix)
+
+
+def _refuse_link(recorded: RecordedRun, today: Path, outside: Path) -> NoReturn:
+    leads = f"a link in the run's commit leads to {one_line(str(outside), 200)}, and nothing is replaced there"
+    problem = f"{_named(recorded)} cannot be put where its code looks: {leads} ({_state(recorded, today)})"
+    fix = "bring that version back there yourself; a link to another place in the data must be relative"
+    refuse("data_version", problem, fix)
+
+
+def _named(recorded: RecordedRun) -> str:
+    version = recorded.manifest["tags"]["data_version"]
+    return f"the data of the run ({recorded.values['data']['path']}, {version[:19]}...)"
+
+
+def _state(recorded: RecordedRun, source: Path) -> str:
+    """Return, as a clause, what is at *source* instead of the data of the run."""
+    if (found := _read(source)) is None:
+        return f"nothing that can be read is at {one_line(str(source), 200)}"
+    needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
+    changes = differences(needed, {file.path: file.digest for file in found.files}, source.name)
+    return "; ".join(changes) or f"it is at {one_line(str(source), 200)}"

@@ -8,7 +8,7 @@ from ..errors import NotPromoted, Refused, Violation, gate_violation
 from ..project import team_policy
 from ..rules import StoredRun, why_not_reproduced
 from ..tags import REPRODUCED_BY
-from ..tracking.recorded import find_run, read_run, readable
+from ..tracking.recorded import find_run, model_outputs, read_run, readable
 from ..tracking.store import connect, reachable
 from ..tracking.validation import judge
 from .reproduce import compare_with_last_reproduction
@@ -44,7 +44,7 @@ def promote(reference: str, model: str, alias: str) -> Promotion:
     require_names(model, alias)
     run = find_run(client, reference)
     found, verdict = promotion_problems(client, run)
-    models = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
+    models = [output.model_id for output in model_outputs(run)]
     if len(models) != 1:
         problem = f"the run logged {len(models)} models, and a promotion needs exactly one"
         found.append(Violation(f"run {run.info.run_id}", problem, "log one in the run: mlflow.sklearn.log_model(...)"))

@@ -18,11 +18,10 @@ from ..config.values import config_digest
 from ..config.yaml import to_yaml
 from ..display import say
 from ..errors import Refused, Violation, refuse
-from ..evidence import CONFIG, PATCH, ManifestError, agreement
+from ..evidence import CONFIG
 from ..lockfile import LOCK
 from ..policy import Tolerance
 from ..project import PROJECT_ROOT, team_policy
-from ..rules import why_unsuccessful
 from ..secrets import recordable
 from ..tags import (
     FAILURE_TAG,
@@ -34,12 +33,13 @@ from ..tags import (
     REPRODUCES_VERDICT,
 )
 from ..tracking.failure import Interruption
-from ..tracking.recorded import RecordedRun, find_run, origin_differences, outermost, read_run
+from ..tracking.recorded import RecordedRun, find_run, outermost, read_run
 from ..tracking.store import connect, reachable, run_page
 from .checkout import checkout
 from .data import levels_above, recover
 from .environment import environment_cache, interpreter, locked_environment
 from .process import Process, contract, local_process, run_process
+from .record import origin_problems, record_problems, require_evidence
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,8 +78,8 @@ def _reproduce(reference: str, force: bool, data: Path | None, launch: Launch | 
     client = connect()
     asked = find_run(client, reference)
     original = read_run(client, outermost(client, asked))
-    _require_evidence(original)
-    problems = list(_record_problems(original))
+    require_evidence(original)
+    problems = list(record_problems(original))
     if problems and not force:
         raise Refused(problems)
     with Interruption() as interruption, tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
@@ -89,10 +89,10 @@ def _reproduce(reference: str, force: bool, data: Path | None, launch: Launch | 
         place = scratch.joinpath(*["in"] * levels_above(str(original.values["data"]["path"])))
         place.mkdir(parents=True, exist_ok=True)
         with checkout(PROJECT_ROOT, original, place) as project, _signals_held_at_the_end(interruption):
-            values = recover(original, project, PROJECT_ROOT, data)
+            values = recover(original, project, PROJECT_ROOT, data, scratch)
             runs = _run_entry_point(client, interruption, original, values, project, scratch, force, launch)
             reproduction = read_run(client, _select_reproduction(client, runs, original, values))
-            differences = list(_origin_problems(original, reproduction))
+            differences = list(origin_problems(original, reproduction))
             if differences and not force:
                 raise Refused(differences)
             say("comparing ...")
@@ -130,8 +130,8 @@ def compare_reproduction(
     different code, data, packages or config, and when one of them was altered or did not finish.
     """
     for recorded in (original, reproduction):
-        _require_evidence(recorded)
-    problems = [*_record_problems(original), *_record_problems(reproduction), *_origin_problems(original, reproduction)]
+        require_evidence(recorded)
+    problems = [*record_problems(original), *record_problems(reproduction), *origin_problems(original, reproduction)]
     if problems:
         raise Refused(problems)
     return _compare(client, asked, original, reproduction, [], team_policy().tolerance)
@@ -157,48 +157,6 @@ def _compare(
         tuple(forced),
         run_page(client.tracking_uri, reproduction.run),
     )
-
-
-def _require_evidence(recorded: RecordedRun) -> None:
-    """Raise Refused when the run lacks what a reproduction needs in any case, even by force."""
-    run = f"run {recorded.run.info.run_id}"
-    if not recorded.evidence:
-        fix = "record it once more, with `nox -s train` or `with tracked_run(config):`"
-        refuse(run, "it has no evidence, so nobody knows how it was made", fix)
-    try:
-        manifest = recorded.manifest
-    except ManifestError as problem:
-        fix = "restore the manifest; update the project from the template if a newer version wrote the manifest"
-        refuse(run, str(problem), fix)
-    needed = [CONFIG, LOCK, *([PATCH] if manifest["tags"]["git_dirty"] == "true" else [])]
-    if missing := [name for name in needed if name not in recorded.evidence]:
-        fix = "nothing can stand in for it; where somebody deleted it, restore it"
-        refuse(run, f"its evidence lacks {', '.join(missing)}", fix)
-    if manifest["entry_point"] is None:
-        fix = "put its code into a script in scripts/, and record it once more"
-        refuse(run, "it was started from no file, so its code is in no commit", fix)
-
-
-def _record_problems(recorded: RecordedRun) -> Iterator[Violation]:
-    """Yield why the record of the run cannot be relied on: it was altered, or the run did not finish."""
-    run = recorded.run
-    for check in agreement(run.data.tags, recorded.params, recorded.evidence):
-        if not check.holds:
-            fix = "somebody altered the run; --force goes on with its evidence, and the verdict says so"
-            yield Violation(f"run {run.info.run_id}", f"{check.name}: {check.detail}", fix)
-    why = why_unsuccessful(run.data.tags)
-    if run.info.status != "FINISHED" or run.info.lifecycle_stage != "active" or why:
-        state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"
-        problem = f"the run is {state}{f' ({why})' if why else ''}, so there is no whole result to compare with"
-        yield Violation(f"run {run.info.run_id}", problem, "choose one that finished, or add --force")
-
-
-def _origin_problems(original: RecordedRun, reproduction: RecordedRun) -> Iterator[Violation]:
-    """Yield each difference in code, data, packages or config: with one, *reproduction* is not a reproduction."""
-    for tag, expected, found in origin_differences(original, reproduction):
-        problem = f"the reproduction, {reproduction.run.info.run_id}, has {found} instead of {expected}"
-        fix = "its entry point must take the config that it is given, and change neither code nor data"
-        yield Violation(tag, problem, fix)
 
 
 @contextmanager
@@ -256,9 +214,10 @@ def _select_reproduction(
     """
     wanted = config_digest(values)
     run = next((run for run in runs if run.data.tags.get("config_digest") == wanted), runs[0])
-    for other in runs:
-        if other is not run:
-            client.delete_tag(other.info.run_id, REPRODUCES)
+    with reachable(client.tracking_uri):
+        for other in runs:
+            if other is not run:
+                client.delete_tag(other.info.run_id, REPRODUCES)
     if run.info.status != "FINISHED":
         why = run.data.tags.get(FAILURE_TAG, "no reason was recorded")
         problem = f"its reproduction, run {run.info.run_id}, ended {run.info.status}: {why}"

@@ -2,14 +2,15 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from operator import attrgetter
 from os.path import isabs
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config.values import config_digest
 from ..config.yaml import decoded, parse_yaml
@@ -25,10 +26,11 @@ from .store import reachable, require_not_moved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModelOutput, Run
 
 _LAST = re.compile(r"last(?:~(\d{1,5}))?")
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
+_PAGE = 1000  # runs in one answer of the store
 
 
 @contextmanager
@@ -150,10 +152,23 @@ def _last(client: "MlflowClient", back: int) -> "Run":
     return runs[back]
 
 
-def search_runs(client: "MlflowClient", condition: str, most: int = 1000) -> "list[Run]":
-    """Return the newest runs of all experiments that meet *condition*, at most *most*, the newest first."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(max_results=50_000)]
-    return list(client.search_runs(experiments, condition, max_results=most, order_by=["attributes.start_time DESC"]))
+def search_runs(client: "MlflowClient", condition: str, most: int | None = None) -> "list[Run]":
+    """Return the runs of all experiments that meet *condition*, the newest first; with *most*, no more than that."""
+    experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
+    options = {"max_results": min(most or _PAGE, _PAGE), "order_by": ["attributes.start_time DESC"]}
+    runs = pages(client.search_runs, experiment_ids=experiments, filter_string=condition, **options)
+    return list(islice(runs, most))
+
+
+def pages(search: Callable[..., Any], **arguments: object) -> Iterator[Any]:
+    """Yield everything that *search*, a method of MLflow's client, finds with *arguments*, one page after the other."""
+    token = None
+    while True:
+        page = search(**arguments, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def outermost(client: "MlflowClient", run: "Run") -> "Run":
@@ -163,9 +178,27 @@ def outermost(client: "MlflowClient", run: "Run") -> "Run":
     """
     *_, last = outward(run, attrgetter("data.tags"), partial(find_run, client))
     if parent := last.data.tags.get(PARENT_TAG):
-        problem = f"its tags say that it is nested in {parent[:40]}, which is nested in it"
-        refuse(f"run {last.info.run_id}", problem, "choose another: somebody altered its tags")
+        _refuse_circle(last, parent)
     return last
+
+
+def require_no_circle(client: "MlflowClient", run: "Run") -> None:
+    """Raise Refused if altered tags say that *run* is nested in itself; a parent may be missing."""
+    with reachable(client.tracking_uri):
+        around = list(outward(run, attrgetter("data.tags"), partial(_get, client)))
+    parent = around[-1].data.tags.get(PARENT_TAG)
+    if parent in {each.info.run_id for each in around}:
+        _refuse_circle(around[-1], parent)
+
+
+def _refuse_circle(run: "Run", parent: str) -> NoReturn:
+    problem = f"its tags say that it is nested in {parent[:40]}, which is nested in it"
+    refuse(f"run {run.info.run_id}", problem, "choose another: somebody altered its tags")
+
+
+def model_outputs(run: "Run") -> "list[LoggedModelOutput]":
+    """Return the id and the step of each model that *run* logged."""
+    return list(run.outputs.model_outputs) if run.outputs else []
 
 
 def origin_differences(original: RecordedRun, reproduction: RecordedRun) -> list[tuple[str, str, str]]:
