@@ -30,6 +30,12 @@ class _File(BaseModel):
     digest: str
 
 
+class _Policy(BaseModel):
+    """The part of a recorded policy that its readers rely on; manifests of older versions do not have it."""
+
+    data_not_versioned: list[str] = []
+
+
 class _Manifest(BaseModel):
     """The fields of a manifest that its readers rely on; a manifest has more."""
 
@@ -37,7 +43,7 @@ class _Manifest(BaseModel):
 
     tags: dict[str, str]
     params: dict[str, str]
-    policy: dict[str, Any]
+    policy: _Policy
     patch_digest: str | None
     data_files: list[_File]
     environment: dict[str, Any]

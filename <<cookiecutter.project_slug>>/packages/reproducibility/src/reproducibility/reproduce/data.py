@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from blake3 import blake3
 
 from ..display import one_line, say
-from ..errors import Refused, refuse
+from ..errors import Refused, Violation, refuse
 from ..git.command import blob_sizes, blobs, git
-from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences
+from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences, digests
 from ..tracking.recorded import RecordedRun
 
 
@@ -35,34 +35,38 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
     path = str(values["data"]["path"])
     wanted = recorded.manifest["tags"]["data_version"]
     place, today = project / path, root / path
+    left_out = recorded.data_not_versioned
     say("looking for the data of the run ...")
-    if _version(place, data_cache(project, path)) == wanted:
+    if _version(place, left_out, data_cache(project, path)) == wanted:
         return values
     for source in filter(None, (given, today)):
         # With the stat cache of the project of today: a file that was hashed there is not hashed again.
-        if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
+        if _version(source, left_out, data_cache(root, str(source) if source is given else path)) == wanted:
             if os.path.isabs(path):
                 return values | {"data": values["data"] | {"path": str(source.resolve())}}
             _link(source, place, project)
             _copy_stat_cache(root, project, path)
             return values
     if not os.path.isabs(path):
-        if _assemble(recorded, given or today, place, root, path) and _version(place) == wanted:
+        if _assemble(recorded, given or today, place, root, path) and _version(place, left_out) == wanted:
             return values
-        if _pull(place, project, root) and _version(place) == wanted:
+        if _pull(place, project, root) and _version(place, left_out) == wanted:
             return values
     _refuse_missing(recorded, given or today, place)
 
 
-def _version(place: Path, cache: Path | None = None) -> str | None:
-    found = _read(place, cache)
+def _version(place: Path, left_out: Sequence[str], cache: Path | None = None) -> str | None:
+    found = _read(place, left_out, cache)
     return found.version if found else None
 
 
-def _read(place: Path, cache: Path | None = None) -> DataVersion | None:
-    """Return the data version at *place*; None if no data is there, or data that a run would refuse."""
+def _read(place: Path, left_out: Sequence[str], cache: Path | None = None) -> DataVersion | None:
+    """Return the data version at *place*; None if no data is there, or data that a run would refuse.
+
+    Pointers count as data: their digests tell whether the run had them.
+    """
     try:
-        return data_version(place, cache)
+        return data_version(place, cache, not_versioned=left_out, pointers=True)
     except Refused:
         return None
 
@@ -107,7 +111,7 @@ def _copy_stat_cache(root: Path, project: Path, path: str) -> None:
 def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
     """Put the run's files together from those left at *source* and from git's history; tell if all were found."""
     needed = [DataFile(**file) for file in recorded.manifest["data_files"]]
-    left = _read(source)
+    left = _read(source, recorded.data_not_versioned)
     kept = {file.digest: file.path for file in left.files} if left else {}
     lost = [file for file in needed if file.digest not in kept]
     found = _in_history(root, path, lost) if lost else {}
@@ -175,13 +179,24 @@ def _pointers(place: Path) -> list[Path]:
 def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoReturn:
     path, wanted = recorded.values["data"]["path"], recorded.manifest["tags"]["data_version"]
     needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
-    found = _read(source)
+    found = _read(source, recorded.data_not_versioned)
     if found is None:
         instead = f"nothing that can be read is at {one_line(str(source), 200)}"
     else:
-        instead = "; ".join(differences(needed, {file.path: file.digest for file in found.files}, source.name))
+        instead = "; ".join(differences(needed, digests(found.files), source.name))
     problem = f"the data of the run ({path}, {wanted[:19]}...) is not on this machine: {instead}"
     fix = "bring that version back, or name the place where it is with --data PATH"
+    if found and (pointers := _refusal(source, recorded.data_not_versioned)):
+        problem, fix = f"{problem}; {pointers.problem}", f"{pointers.fix}; or {fix}"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
     refuse("data_version", problem, fix)
+
+
+def _refusal(source: Path, left_out: Sequence[str]) -> Violation | None:
+    """Return why a run would refuse the data at *source*; None if it would not."""
+    try:
+        data_version(source, not_versioned=left_out)
+    except Refused as refused:
+        return refused.violations[0]
+    return None
