@@ -13,7 +13,7 @@ from ..display import listed, one_line
 from ..errors import Unknown, Violation, refuse
 from ..git.command import git, git_line
 from ..lockfile import LOCK, pins, unhashed
-from ..provenance.environment import environment
+from ..provenance.environment import environment, is_leftover
 from .ancestry import commit_named, fork_point
 from .item import Observation
 from .review import Review
@@ -134,7 +134,7 @@ def _since_base(review: Review, wanted: Dependencies, pinned: dict[str, str]) ->
 def _is_needed(name: str, pinned: dict[str, str]) -> bool:
     """Tell whether a locked package other than *name* needs it, according to what is installed."""
     for dist in metadata.distributions():
-        if (own := canonicalize_name(dist.name)) == name or own not in pinned:
+        if is_leftover(dist) or (own := canonicalize_name(dist.name)) == name or own not in pinned:
             continue
         extras = ["", *(dist.metadata.get_all("Provides-Extra") or [])]
         for requirement in map(Requirement, dist.requires or []):
