@@ -340,7 +340,7 @@ def test_damaged_foreign_and_unwritable_caches_cost_nothing_but_time(settled: Pa
     good = cache.read_bytes()
     flipped = good.replace(true.files[0].digest.encode(), LIE.encode())
     assert flipped != good
-    later = good[32:].replace(b'"format":2', b'"format":3')
+    later = good[32:].replace(b'"format":3', b'"format":4')
     assert later != good[32:]
     for content in (b"", b"x", good[:-1], flipped, b'{"format": 1}', os.urandom(5000), blake3(later).digest() + later):
         cache.write_bytes(content)

@@ -84,6 +84,72 @@ def test_the_same_version_from_elsewhere_is_drift_and_its_password_is_not_shown(
     assert drift(root) == ["click is 8.1.7 from https://example.org/click.git, the lock says 8.1.7"]
 
 
+@pytest.mark.parametrize(
+    ("installed", "locked", "same"),
+    [
+        ("3.01.1", "3.1.1", True),
+        ("2.0", "2.0.0", True),
+        ("1.0RC1", "1.0rc1", True),
+        ("2023c", "2023c", True),
+        ("3.1.1", "3.1.10", False),
+        ("2.3.0+cpu", "2.3.0", False),
+        ("2023c", "2023.3", False),
+    ],
+)
+def test_versions_are_compared_as_versions(installed: str, locked: str, same: bool, root: Path, site: Path) -> None:
+    install(site, "left-pad", installed)
+    (root / "requirements.txt").write_text(f"{LOCK}left-pad=={locked} --hash=sha256:0000\n", encoding="utf-8")
+    assert drift(root) == ([] if same else [f"left-pad is {installed}, the lock says {locked}"])
+    assert environment(root).packages["left-pad"] == installed
+
+
+@pytest.mark.parametrize("name", ["~lick", "-lick", "~~ick", "~eft-pad"])
+def test_what_an_installer_left_of_a_package_does_not_count(name: str, root: Path, site: Path, tmp_path: Path) -> None:
+    install(tmp_path / "before", "click" if name.endswith("ick") else "left-pad", "0.0.1")
+    (info,) = (tmp_path / "before").iterdir()
+    info.rename(info.with_name(f"{name}-0.0.1.dist-info"))
+    sys.path.insert(0, str(tmp_path / "before"))
+    assert drift(root) == []
+    assert environment(root).packages == {"click": "8.1.7"}
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(Refused) as refused:
+        environment(root)
+    assert {violation.key for violation in refused.value.violations} == {"environment"}
+    assert refused.value.exit_code == 2
+    return str(refused.value)
+
+
+def test_metadata_that_cannot_be_read_is_refused_by_the_name_of_its_folder(root: Path, site: Path) -> None:
+    install(site, "accents", "1.0")
+    (site / "accents-1.0.dist-info" / "METADATA").write_bytes("Name: accents\nAuthor: Jörg\n".encode("latin-1"))
+    install(site, "nameless", "1.0")
+    (site / "nameless-1.0.dist-info" / "METADATA").write_text("Name: nameless\n", encoding="utf-8")
+    message = refusal(root)
+    fix = "To fix it: delete this folder, or install its package again"
+    assert f"environment: {site}/accents-1.0.dist-info: its metadata is not UTF-8. {fix}" in message
+    assert f"environment: {site}/nameless-1.0.dist-info: its metadata has no version. {fix}" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"\xff", b"[]", b"null", b'{"url": 3}', b'{"dir_info": {}}'])
+def test_an_unreadable_origin_of_a_package_is_refused_by_the_name_of_its_folder(
+    content: bytes, root: Path, site: Path
+) -> None:
+    (site / "click-8.1.7.dist-info" / "direct_url.json").write_bytes(content)
+    message = refusal(root)
+    assert f"{site}/click-8.1.7.dist-info: its direct_url.json does not say from where it was installed" in message
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"dir_info": []}', '{"dir_info": {"editable": true}}'])
+def test_an_unreadable_origin_makes_no_package_one_in_place(content: str, root: Path, site: Path) -> None:
+    install(site, "my_project", "0.1.0", {}, "my_project/__init__.py")
+    (site / "my_project-0.1.0.dist-info" / "direct_url.json").write_text(content, encoding="utf-8")
+    assert drift(root) == [
+        "my-project 0.1.0 (a copy, not the project's own files: nox -s dev) is installed but in no lock"
+    ]
+
+
 def test_a_missing_package_is_drift_and_one_of_another_platform_is_not(root: Path, site: Path) -> None:
     (root / "requirements.txt").write_text(f"{LOCK}left-pad==1.3 --hash=sha256:0000\n", encoding="utf-8")
     assert drift(root) == ["left-pad 1.3 is locked but not installed"]
@@ -171,6 +237,18 @@ def test_a_run_is_refused_for_every_drift_at_once_before_anything_is_computed(wo
     assert INSIDE not in done.stdout
     assert "Traceback" not in done.stderr
     assert not workbench.store.exists()
+
+
+def test_a_package_that_cannot_be_read_is_named_by_a_run_and_by_plain_mlflow(workbench: Workbench) -> None:
+    site = workbench.path.parent / "site"
+    install(site, "accents", "1.0")
+    (site / "accents-1.0.dist-info" / "METADATA").write_bytes("Name: accents\nAuthor: Jörg\n".encode("latin-1"))
+    env = {"PYTHONPATH": os.pathsep.join([str(site), code_of(workbench.path)])}
+    done = workbench.run("python", "scripts/click_command.py", env=env)
+    assert (done.returncode, INSIDE in done.stdout, "Traceback" in done.stderr) == (2, False, False), done.stderr
+    assert f"environment: {site}/accents-1.0.dist-info: its metadata is not UTF-8" in done.stderr
+    done = workbench.script("plain_run.py", env=env)
+    assert f"environment: {site}/accents-1.0.dist-info: its metadata is not UTF-8" in done.stderr
 
 
 def test_drift_is_recorded_where_the_policy_says_so(workbench: Workbench) -> None:

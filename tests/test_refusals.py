@@ -20,6 +20,8 @@ EXPERIMENT = ("--config", "configs/experiment.yaml")
 VALUES = {"experiment_name": "attempt", "seed": 1, "data": {"path": "data/penguins.csv"}}
 SECRET = "ghp_" + "a1B2c3D4e5F6" * 3
 
+LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+
 Refused = Callable[..., str]
 
 
@@ -104,6 +106,31 @@ CASES: dict[str, tuple[object, dict[str, object], str]] = {
         f"data {data!r}": (VALUES | {"data": data}, {}, "data.path: the config does not say where the data is")
         for data in ({}, None, "data/penguins.csv", {"path": None}, {"path": ""}, {"path": 3})
     },
+    **{
+        f"data at {path}": (VALUES | {"data": {"path": path}}, {}, f"data.path: {expected}")
+        for path, expected in {
+            "s3://ada:secret@bucket/p.csv": "s3://bucket/p.csv is an address: a run reads a file or a folder of this "
+            "machine, absolute or from the project's root. To fix it: copy it there first, with `aws s3 cp`, or",
+            "gs://bucket/rows": "gs://bucket/rows is an address",
+            "https://example.com/p.csv?token=abc": "https://example.com/p.csv is an address",
+            "odd+scheme://rows": "odd+scheme://rows is an address: a run reads",
+            "file:///rows.csv": "file:///rows.csv is an address: a run reads",
+            "~/data": "~/data begins with ~, which nothing expands",
+            "~nobody-at-all/data": "~nobody-at-all/data begins with ~",
+            "$DATA/p.csv": "$DATA/p.csv has a variable, which nothing expands",
+            "${HOME}/p.csv": "${HOME}/p.csv has a variable",
+            "%DATA%/p.csv": "%DATA%/p.csv has a variable",
+            "data/*.csv": "data/*.csv is a pattern: a run reads a file or a folder of this machine, absolute or from "
+            "the project's root. To fix it: write data, the folder of the files",
+            "*.csv": "*.csv is a pattern",
+            "data/part-[0-9].csv": "data/part-[0-9].csv is a pattern",
+        }.items()
+    },
+    "data at no place": (
+        VALUES | {"data": {"path": "data/none.csv"}},
+        {},
+        "data/none.csv does not exist. To fix it: put the data there",
+    ),
     "no seed": (without("seed"), {}, "seed: no seed is set"),
     **{
         f"seed {seed!r}": (VALUES | {"seed": seed}, {}, f"seed: {seed!r} is not a whole number from 0 to 4294967295")
@@ -254,6 +281,26 @@ def test_missing_data_is_refused(workbench: Workbench, refused: Refused) -> None
 def test_an_empty_data_file_is_refused(workbench: Workbench, refused: Refused) -> None:
     workbench.write("data/penguins.csv", "")
     assert "data_version: data/penguins.csv holds no data" in refused()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        (
+            "penguins.csv",
+            f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n",
+            "git lfs pull",
+        ),
+        ("penguins.csv", "/annex/objects/SHA256E-s9--00.csv\n", "git annex get data/penguins.csv"),
+        ("penguins.csv.dvc", "outs:\n- md5: 00\n  path: penguins.csv\n", "dvc pull data/penguins.csv.dvc"),
+    ],
+)
+def test_a_pointer_to_the_data_is_refused(
+    workbench: Workbench, refused: Refused, name: str, content: str, command: str
+) -> None:
+    (workbench.path / "data/penguins.csv").unlink()
+    workbench.write(f"data/{name}", content)
+    assert f"To fix it: {command}" in refused()
 
 
 def test_an_empty_data_folder_is_refused(refused: Refused, tmp_path: Path) -> None:

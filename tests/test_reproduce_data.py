@@ -1,6 +1,7 @@
 """`repro reproduce` finds the data of a run by its content, wherever it is now, and names what differs."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -90,6 +91,53 @@ def test_data_outside_the_project(workbench: TinyWorkbench, place: str, tmp_path
     reproduction = workbench.by_id(answer.report["reproduction"])
     assert reproduction.params["data.path"] == (path if place == "above" else str(moved))
     assert workbench.run("repro", "validate", reproduction.id).returncode == 0
+
+
+def test_a_cache_that_a_training_keeps_beside_its_data(workbench: TinyWorkbench, tmp_path: Path) -> None:
+    """It is named, and so is where it belongs. A run whose policy leaves it out is the same with any cache."""
+    caching = workbench.elsewhere(Path(shutil.copytree(workbench.path, tmp_path / "project", symlinks=True)))
+    train = ("python", "scripts/tiny.py", "--config", "configs/tiny.yaml", "--set", "quirk=cache")
+    done = caching.run(*train, env={"RUN_NAME": "a cache"})
+    assert done.returncode == 1, done.stdout + done.stderr
+    reason = "data_version: the data changed while the run was going on (added since: labels.cache)"
+    assert reason in caching.runs()["a cache"].tags["failure"]
+    told = " ".join(done.stderr.split())
+    assert f"{reason}. To fix it: run again on data that is at rest. What the training itself writes belongs" in told
+    assert "outside data/raw, or under `data_not_versioned` in configs/base.yaml" in told
+
+    caching.edit("configs/base.yaml", "data_not_versioned: []", 'data_not_versioned: ["*.cache", interim]')
+    caching.write("data/raw/interim/c.csv", "5,6\n")
+    caching.commit()
+    run_id = caching.train("left out", "quirk=cache")
+    recorded = caching.by_id(run_id)
+    manifest = json.loads((recorded.evidence / "manifest.json").read_text("utf-8"))
+    assert [file["path"] for file in manifest["data_files"]] == ["a.csv", "more/b.csv"]
+    assert manifest["policy"]["data_not_versioned"] == ["*.cache", "interim"]
+    again = caching.train("left out again", "quirk=cache")
+    assert caching.by_id(again).tags["data_version"] == recorded.tags["data_version"]
+    assert caching.run("repro", "diff", run_id, again).returncode == 0
+    assert caching.run("repro", "validate", run_id).returncode == 0
+
+    # A run keeps to the patterns that it was recorded with.
+    caching.edit("configs/base.yaml", 'data_not_versioned: ["*.cache", interim]', "data_not_versioned: []")
+    caching.commit()
+    caching.identical(run_id)
+    items = json.loads(caching.run("repro", "checklist", "--run", run_id, "--json").stdout)["items"]
+    assert [item["state"] for item in items if item["key"] == "data"] == ["passes"], items
+
+
+def test_a_pointer_in_the_place_of_the_data_is_named_with_its_command(
+    workbench: TinyWorkbench, clean: RecordedRun
+) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 4\n"
+    workbench.write("data/raw/more/b.csv", pointer)
+    try:
+        message = workbench.refused(clean.id)
+    finally:
+        workbench.write("data/raw/more/b.csv", "3,4\n")
+    assert "changed: more/b.csv" in message
+    told = "more/b.csv is a pointer of Git LFS, not the data. To fix it: git lfs pull; or bring that version back"
+    assert told in message
 
 
 def test_data_of_dvc_is_pulled_by_the_pointer_of_the_commit(workbench: TinyWorkbench, tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ class Tiny(Config):
 def learn(config: Tiny) -> None:
     """Log what follows from the seed, the data, the code and the config; a quirk adds what does not."""
     place = PROJECT_ROOT / config.data.path
-    rows = sum(len(file.read_bytes()) for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file())
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.suffix != ".cache"]
+    rows = sum(len(file.read_bytes()) for file in files if file.is_file())
+    if config.quirk == "cache":
+        (place / "labels.cache").write_bytes(os.urandom(8))
     for step in range(4):
         chance = int.from_bytes(os.urandom(4)) + 1 if config.quirk == "chance" and step == 2 else 0
         jitter = os.urandom(1)[0] * 1e-12 if config.quirk == "jitter" else 0

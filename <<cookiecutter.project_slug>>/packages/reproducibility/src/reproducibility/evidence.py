@@ -44,6 +44,12 @@ class _File(_Strict):
     digest: str
 
 
+class _Policy(_Strict):
+    """The part of a recorded policy that its readers rely on; manifests of older versions do not have it."""
+
+    data_not_versioned: list[str] = []
+
+
 class _Tags(_Strict, extra="allow"):
     __pydantic_extra__: dict[str, str]
 
@@ -75,7 +81,7 @@ class _Manifest(_Strict):
 
     tags: _Tags
     params: dict[str, str]
-    policy: dict[str, Any]
+    policy: _Policy
     patch_digest: str | None
     data_files: list[_File]
     environment: _Environment

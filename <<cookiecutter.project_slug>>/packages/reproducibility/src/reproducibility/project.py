@@ -62,11 +62,11 @@ def installed_in_place(package: metadata.Distribution) -> Path | None:
     """Return the folder that this environment uses *package* from in place; None if it has a copy of the package."""
     try:
         source = json.loads(package.read_text("direct_url.json") or "{}")
-    except ValueError:
+        if not source.get("dir_info", {}).get("editable"):
+            return None
+        return Path(url2pathname(urlsplit(source["url"]).path)).resolve()
+    except (ValueError, TypeError, KeyError, AttributeError):  # the file is damaged: see environment.py
         return None
-    if not isinstance(source, dict) or not source.get("dir_info", {}).get("editable"):
-        return None
-    return Path(url2pathname(urlsplit(source["url"]).path)).resolve()
 
 
 PROJECT_ROOT = find_root()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..display import one_line
 from ..errors import Violation
-from ..provenance.data import current_data, differences
+from ..provenance.data import current_data, differences, digests
 from .item import Observation
 from .review import Review
 
@@ -27,13 +27,13 @@ def inspect(review: Review) -> Iterator[Observation]:
         if found != version:
             problem = f"the run's {place} is {one_line(found or 'missing', 80)}, its manifest says {version}"
             yield Violation("data_version", problem, "train anew: nothing mends a run afterwards")
-    now = current_data(recorded.values)
+    now = current_data(recorded.values, recorded.data_not_versioned)
     if now.version == version:
         size = f"{len(now.files)} file{'s' * (len(now.files) != 1)}, {now.size:,} bytes"
         yield f"{one_line(path)} is {version[:19]}… ({size}), now and in the run: as tag, param and dataset input"
         return
     needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
-    changes = "; ".join(differences(needed, {file.path: file.digest for file in now.files}, path))
+    changes = "; ".join(differences(needed, digests(now.files), path))
     problem = f"{one_line(path)} is {now.version[:19]}… now and was {version[:19]}… in the run ({changes})"
     yield Violation("data_version", problem, "train anew on this data, or bring the run's back")
 

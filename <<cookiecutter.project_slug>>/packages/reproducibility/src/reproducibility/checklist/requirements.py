@@ -14,7 +14,7 @@ from ..display import listed, one_line
 from ..errors import Refused, Unknown, Violation, refuse
 from ..git.command import git, git_line
 from ..lockfile import LOCK, pins, unhashed
-from ..provenance.environment import environment
+from ..provenance.environment import environment, is_leftover
 from .ancestry import commit_named, fork_point
 from .item import Observation
 from .review import Review
@@ -147,8 +147,8 @@ def _pins_at(root: Path, commit: str) -> dict[str, str] | None:
 def _is_needed(name: str, pinned: dict[str, str]) -> bool:
     """Tell whether a locked package other than *name* needs it, according to what is installed."""
     for dist in metadata.distributions():
-        # What a broken installation left has no name.
-        if not dist.name or (own := canonicalize_name(dist.name)) == name or own not in pinned:
+        # A broken installation has no name.
+        if not dist.name or is_leftover(dist) or (own := canonicalize_name(dist.name)) == name or own not in pinned:
             continue
         extras = ["", *(dist.metadata.get_all("Provides-Extra") or [])]
         for requirement in map(Requirement, dist.requires or []):

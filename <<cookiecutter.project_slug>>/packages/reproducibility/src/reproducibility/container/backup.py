@@ -132,7 +132,8 @@ def _require_whole(folder: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {file.path: f"blake3:{file.digest}" for file in data_version(folder).files if file.path != _MANIFEST}
+    files = data_version(folder, pointers=True).files
+    return {file.path: f"blake3:{file.digest}" for file in files if file.path != _MANIFEST}
 
 
 def _in(service: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from ..display import say
 from ..errors import refuse
 from ..project import PROJECT_ROOT
 from ..provenance.data import data_path
+from ..provenance.data_place import require_place
 from ..provenance.gather import author, entry_point
 from ..reproduce.environment import child_variables
 from ..reproduce.process import Process
@@ -121,9 +122,7 @@ def _data(config: Path, overrides: Sequence[str]) -> str:
     values: dict[str, Any] = load(config, _AnyConfig, overrides).model_dump()
     path = data_path(values)
     place = PROJECT_ROOT / path
-    if not place.exists():
-        fix = "put the data there, or correct the data path in the config"
-        refuse("data_version", f"{path} does not exist", fix)
+    require_place(path, place)
     return _mount(place, posixpath.normpath(posixpath.join(_APP, path)), "readonly")
 
 

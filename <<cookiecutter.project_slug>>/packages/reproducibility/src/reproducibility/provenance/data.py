@@ -2,11 +2,9 @@
 
 import json
 import os
-import stat
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -15,15 +13,18 @@ from typing import Any, NamedTuple, NoReturn
 from blake3 import blake3
 
 from ..digest import canonical, digest
-from ..display import listed, shown_path
-from ..errors import refuse
+from ..display import listed, one_line, shown_path
+from ..errors import Refused, Violation, refuse
 from ..project import CACHE, PROJECT_ROOT
 from .code import inside_image
+from .data_files import data_files
+from .data_place import require_place
+from .pointers import LARGEST, PointerFound, pointer_of, refuse_pointers, require_data_of_dvc
 
 _KEY = "data_version"
 _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
 _WORTH_THREADS = 1024 * 1024  # bytes; starting threads for a smaller file costs more than they save
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3  # 2 held pointers too
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: two edits within it may leave the same time
 
 
@@ -52,16 +53,28 @@ class DataVersion:
         return sum(file.size for file in self.files)
 
 
-def data_version(path: Path, cache: Path | None = None) -> DataVersion:
+def data_version(
+    path: Path, cache: Path | None = None, *, not_versioned: Sequence[str] = (), pointers: bool = False
+) -> DataVersion:
     """Return the data version of the file or folder *path*. Bytes and line ends are never normalised.
 
-    *cache* names a file that lets the next call skip the files that did not change; keep one for each data path.
-    Symbolic links are followed inside the folder. Raises Refused when the path does not exist, holds no bytes, cannot
-    be read, changes meanwhile, contains a pipe, socket or device, or has a link that leads out of it.
+    *cache* names a file that lets the next call skip the files that did not change; keep one for each data path. In a
+    folder, files and folders whose names match a pattern in *not_versioned* are left out. Symbolic links are followed
+    inside the folder.
+
+    Raises Refused when the path does not exist, holds no bytes, cannot be read, changes meanwhile, contains a pipe,
+    socket or device, or has a link that leads out of it. Unless *pointers* count as data, also when a file is a pointer
+    of Git LFS, git-annex or DVC to data that is elsewhere.
     """
     known = StatCache(cache)
     try:
-        files = tuple(_data_file(name, place, known) for name, place in sorted(_files(path)))
+        listing = sorted(data_files(path, not_versioned))
+        if not pointers:
+            require_data_of_dvc(path, listing)
+        try:
+            files = tuple(_data_file(name, place, known, pointers) for name, place in listing)
+        except PointerFound as first:
+            refuse_pointers(path, listing, first)
     except FileNotFoundError as error:
         _refuse_changed(error.filename)
     except OSError as error:
@@ -83,14 +96,43 @@ def data_path(values: Mapping[str, Any]) -> str:
     return path
 
 
-def current_data(values: Mapping[str, Any]) -> DataVersion:
-    """Return the version that the data of the config *values* has now; raises Refused as `data_version` does."""
+def current_data(values: Mapping[str, Any], not_versioned: Sequence[str]) -> DataVersion:
+    """Return the version that the data of the config *values* has now; raises Refused as `data_version` does.
+
+    not_versioned: the patterns of the policy, or those of the policy of a recorded run.
+    """
     path = data_path(values)
-    if inside_image(PROJECT_ROOT) and not (place := PROJECT_ROOT / path).exists():
+    place = PROJECT_ROOT / path
+    if inside_image(PROJECT_ROOT) and not place.exists():
         target = os.path.normpath(place)
         fix = f"mount it there: --mount type=bind,readonly,source=/where/it/is,target={target}"
         refuse(_KEY, f"{path} is not in this container", fix)
-    return data_version(PROJECT_ROOT / path, data_cache(PROJECT_ROOT, path))
+    require_place(path, place)
+    return data_version(place, data_cache(PROJECT_ROOT, path), not_versioned=not_versioned)
+
+
+def changes_since(start: DataVersion, values: Mapping[str, Any], not_versioned: Sequence[str]) -> Iterator[Violation]:
+    """Yield what is wrong with the data of the config *values* at the end of a run that read the version *start*.
+
+    The files that changed are named.
+    """
+    try:
+        now = current_data(values, not_versioned)
+    except Refused as refused:
+        yield from refused.violations
+        return
+    if now.version != start.version:
+        path = data_path(values)
+        changes = differences(digests(start.files), digests(now.files), path)
+        problem = f"the data changed while the run was going on ({'; '.join(changes)})"
+        elsewhere = f"outside {one_line(path, 200)}, or under `data_not_versioned` in configs/base.yaml"
+        fix = f"run again on data that is at rest. What the training itself writes belongs {elsewhere}"
+        yield Violation(_KEY, problem, fix)
+
+
+def digests(files: Iterable[DataFile]) -> dict[str, str]:
+    """Return {path: digest}, for `differences`."""
+    return {file.path: file.digest for file in files}
 
 
 def data_cache(root: Path, path: str) -> Path:
@@ -115,66 +157,7 @@ def differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str
             yield f"{word}: {listed(itself if name == '.' else name for name in names)}"
 
 
-def _files(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file's name and its place on the disk, in any order."""
-    try:
-        top = os.path.realpath(path, strict=True)
-    except FileNotFoundError:
-        problem = f"{shown_path(path)} does not exist"
-        refuse(_KEY, problem, "put the data there, or correct the data path in the config")
-    if os.path.isdir(top):
-        yield from _files_in_folder(top)
-    else:
-        _require_plain_file(top)
-        yield ".", top
-
-
-def _files_in_folder(top: str) -> Iterator[tuple[str, str]]:
-    pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, ())]
-    while pending:
-        prefix, folder, above = pending.pop()
-        above = (*above, folder)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                place = _followed(entry.path, top, above) if _is_link(entry) else entry.path
-                if entry.is_dir():
-                    pending.append((f"{prefix}{entry.name}/", place, above))
-                else:
-                    if not entry.is_file():
-                        _require_plain_file(place)
-                    yield prefix + entry.name, place
-
-
-def _is_link(entry: os.DirEntry[str]) -> bool:
-    if sys.platform == "win32":  # a junction leads elsewhere too
-        return bool(entry.stat(follow_symlinks=False).st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
-    return entry.is_symlink()
-
-
-def _followed(link: str, top: str, above: tuple[str, ...]) -> str:
-    """Return the path that *link* leads to; refused unless that is inside *top* and no folder that holds the link."""
-    shown = f"the link {shown_path(Path(link))}"
-    try:
-        place = os.path.realpath(link, strict=True)
-    except FileNotFoundError:
-        refuse(_KEY, f"{shown} leads to nothing", "restore what it points to, or delete the link")
-    except OSError as error:
-        refuse(_KEY, f"{shown} cannot be followed ({error.strerror})", "delete the link")
-    if place in above:
-        refuse(_KEY, f"{shown} leads back to a folder it lies in", "delete the link")
-    if not place.startswith(os.path.join(top, "")):
-        fix = "copy what it points to into the data folder, or make the folder that holds both the data path"
-        refuse(_KEY, f"{shown} leads out of the data path, to {shown_path(Path(place))}", fix)
-    return place
-
-
-def _require_plain_file(place: str) -> None:
-    if not stat.S_ISREG(os.stat(place).st_mode):
-        problem = f"{shown_path(Path(place))} is no plain file but a pipe, socket or device"
-        refuse(_KEY, problem, "move it out of the data path")
-
-
-def _data_file(name: str, place: str, known: "StatCache") -> DataFile:
+def _data_file(name: str, place: str, known: "StatCache", pointers: bool) -> DataFile:
     if found := known.get(name, place):
         return DataFile(name, *found)
     descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -197,8 +180,12 @@ def _data_file(name: str, place: str, known: "StatCache") -> DataFile:
         os.close(descriptor)
     if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
         _refuse_changed(place)
+    tool = pointer_of(start) if size <= LARGEST else None
+    if tool and not pointers:
+        raise PointerFound(tool, place)
     value = hasher.hexdigest()
-    known.put(name, after, value)
+    if not tool:  # a pointer in the cache would pass for data
+        known.put(name, after, value)
     return DataFile(name, size, value)
 
 

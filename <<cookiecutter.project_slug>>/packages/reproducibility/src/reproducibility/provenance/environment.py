@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from ..digest import digest
-from ..errors import refuse
+from ..display import one_line
+from ..errors import Refused, Violation, refuse
 from ..lockfile import LOCK, pins
 from ..project import installed_in_place, own_packages
 from ..secrets import without_credentials
@@ -72,7 +74,8 @@ class Environment:
 def environment(root: Path) -> Environment:
     """Describe the running interpreter, and compare its packages with the locks in *root*.
 
-    Raises Refused when requirements.txt is missing or has a line that does not pin one package to one version.
+    Raises Refused when requirements.txt is missing or has a line that does not pin one package to one version, and when
+    the metadata of an installed package cannot be read.
     """
     lock = root / LOCK
     try:
@@ -103,16 +106,48 @@ class _Installed(NamedTuple):
     dist: metadata.Distribution
 
 
+def is_leftover(dist: metadata.Distribution) -> bool:
+    """Whether *dist* is what an installer left of a package that it removed: ``~andas-1.0.dist-info``.
+
+    pip and uv take the name of the folder for the sign too.
+    """
+    folder = _folder(dist)
+    return folder is not None and not folder.name[:1].isalnum()
+
+
 def _installed() -> dict[str, _Installed]:
-    """Return the installed packages by canonical name; of two with one name the first on the path, as imports do."""
-    found = {}
+    """Return the installed packages by canonical name; of two with one name the first on the path, as imports do.
+
+    Raises Refused for every package whose name and version cannot be read.
+    """
+    found, broken = {}, []
     for dist in reversed(list(metadata.distributions())):
-        # Only the head, and once: importlib's own `name` and `version` parse the whole text of each package again.
-        text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+        if is_leftover(dist):
+            continue
+        try:
+            # Only the head, and once: importlib's own `name` and `version` parse the whole text of each package again.
+            text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+        except UnicodeDecodeError:
+            broken.append(_broken(dist, "its metadata is not UTF-8"))
+            continue
         head = HeaderParser().parsestr(text.partition("\n\n")[0])
-        if head["Name"]:
+        if head["Name"] and head["Version"]:
             found[canonicalize_name(head["Name"])] = _Installed(head["Version"], dist)
+        elif head["Name"]:
+            broken.append(_broken(dist, "its metadata has no version"))
+    if broken:
+        raise Refused(broken)
     return found
+
+
+def _folder(dist: metadata.Distribution) -> Path | None:
+    # pip looks at this attribute too: importlib.metadata has no public name for the folder.
+    return getattr(dist, "_path", None)
+
+
+def _broken(dist: metadata.Distribution, problem: str) -> Violation:
+    place = one_line(str(_folder(dist)), 300)
+    return Violation("environment", f"{place}: {problem}", "delete this folder, or install its package again")
 
 
 def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed]) -> tuple[Drift, ...]:
@@ -121,11 +156,11 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         package = installed.get(name)
         if package is None:
             found.append(Drift(name, version, None))
-        elif package.version != version:
+        elif not _same_version(package.version, version):
             found.append(Drift(name, version, package.version))
-        elif (source := package.dist.read_text("direct_url.json")) is not None:
+        elif (address := _address(package.dist)) is not None:
             # The same version number, but other code: from a folder, an archive or a git checkout, not from the index.
-            found.append(Drift(name, version, f"{version} from {without_credentials(json.loads(source)['url'])}"))
+            found.append(Drift(name, version, f"{version} from {address}"))
     tools = {name for file in _TOOL_LOCKS if (root / file).exists() for name in pins(file, (root / file).read_bytes())}
     own = own_packages(root).keys()
     for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS):
@@ -135,6 +170,27 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         elif installed_in_place(dist) is None and any(file.suffix == ".py" for file in dist.files or ()):
             found.append(Drift(name, None, f"{version} (a copy, not the project's own files: nox -s dev)"))
     return tuple(found)
+
+
+def _same_version(a: str, b: str) -> bool:
+    """Whether two texts mean one version: ``3.01.1`` is 3.1.1, while ``3.1.1+cpu`` is another build."""
+    try:
+        return a == b or Version(a) == Version(b)
+    except InvalidVersion:
+        return False
+
+
+def _address(dist: metadata.Distribution) -> str | None:
+    """Return from where *dist* was installed, without credentials; None if it came from an index.
+
+    Raises Refused when the file that says so cannot be read.
+    """
+    try:
+        if (source := dist.read_text("direct_url.json")) is None:
+            return None
+        return without_credentials(json.loads(source)["url"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Refused([_broken(dist, "its direct_url.json does not say from where it was installed")]) from None
 
 
 def _cpu() -> str:

@@ -151,7 +151,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
         git=attempt(lambda: code_state(PROJECT_ROOT)),
-        data=attempt(lambda: current_data(values)),
+        data=attempt(lambda: current_data(values, policy.data_not_versioned)),
         author=attempt(author),
         environment=attempt(lambda: environment(PROJECT_ROOT)),
         seeding=attempt(lambda: plan(values.get("seed"))),

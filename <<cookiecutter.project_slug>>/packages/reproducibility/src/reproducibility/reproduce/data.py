@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from blake3 import blake3
 
 from ..display import one_line, say
-from ..errors import Refused, refuse
+from ..errors import Refused, Violation, refuse
 from ..git.command import blob_sizes, blobs, git
-from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences
+from ..provenance.data import DataFile, DataVersion, data_cache, data_version, differences, digests
 from ..tracking.recorded import RecordedRun
 
 
@@ -39,8 +39,9 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
     path = str(values["data"]["path"])
     wanted = recorded.manifest["tags"]["data_version"]
     place, today = project / path, root / path
+    left_out = recorded.data_not_versioned
     say("looking for the data of the run ...")
-    if _version(place, data_cache(project, path)) == wanted:
+    if _version(place, left_out, data_cache(project, path)) == wanted:
         return values
     if not os.path.isabs(path):
         # A link in the commit may lead to the user's own files. Nothing there is replaced.
@@ -49,16 +50,16 @@ def recover(recorded: RecordedRun, project: Path, root: Path, given: Path | None
         place = Path(os.path.realpath(place))
     for source in filter(None, (given, today)):
         # With the stat cache of the project of today: a file that was hashed there is not hashed again.
-        if _version(source, data_cache(root, str(source) if source is given else path)) == wanted:
+        if _version(source, left_out, data_cache(root, str(source) if source is given else path)) == wanted:
             if os.path.isabs(path):
                 return values | {"data": values["data"] | {"path": str(source.resolve())}}
             _link(source, place, project)
             _copy_stat_cache(root, project, path)
             return values
     if not os.path.isabs(path):
-        if _assemble(recorded, given or today, place, root, path) and _version(place) == wanted:
+        if _assemble(recorded, given or today, place, root, path) and _version(place, left_out) == wanted:
             return values
-        if _pull(place, project, root) and _version(place) == wanted:
+        if _pull(place, project, root) and _version(place, left_out) == wanted:
             return values
     _refuse_missing(recorded, given or today, place)
 
@@ -72,15 +73,18 @@ def _leads_out(place: Path, scratch: Path) -> Path | None:
     return None
 
 
-def _version(place: Path, cache: Path | None = None) -> str | None:
-    found = _read(place, cache)
+def _version(place: Path, left_out: Sequence[str], cache: Path | None = None) -> str | None:
+    found = _read(place, left_out, cache)
     return found.version if found else None
 
 
-def _read(place: Path, cache: Path | None = None) -> DataVersion | None:
-    """Return the data version at *place*; None if no data is there, or data that a run would refuse."""
+def _read(place: Path, left_out: Sequence[str], cache: Path | None = None) -> DataVersion | None:
+    """Return the data version at *place*; None if no data is there, or data that a run would refuse.
+
+    Pointers count as data: their digests tell whether the run had them.
+    """
     try:
-        return data_version(place, cache)
+        return data_version(place, cache, not_versioned=left_out, pointers=True)
     except Refused:
         return None
 
@@ -126,7 +130,7 @@ def _copy_stat_cache(root: Path, project: Path, path: str) -> None:
 def _assemble(recorded: RecordedRun, source: Path, place: Path, root: Path, path: str) -> bool:
     """Put the run's files together from those left at *source* and from git's history; tell if all were found."""
     needed = [DataFile(**file) for file in recorded.manifest["data_files"]]
-    left = _read(source)
+    left = _read(source, recorded.data_not_versioned)
     kept = {file.digest: file.path for file in left.files} if left else {}
     lost = [file for file in needed if file.digest not in kept]
     found = _in_history(root, path, lost) if lost else {}
@@ -194,6 +198,8 @@ def _pointers(place: Path) -> list[Path]:
 def _refuse_missing(recorded: RecordedRun, source: Path, place: Path) -> NoReturn:
     problem = f"{_named(recorded)} is not on this machine: {_state(recorded, source)}"
     fix = "bring that version back, or name the place where it is with --data PATH"
+    if _read(source, recorded.data_not_versioned) and (pointers := _refusal(source, recorded.data_not_versioned)):
+        problem, fix = f"{problem}; {pointers.problem}", f"{pointers.fix}; or {fix}"
     if _pointers(place) and shutil.which("dvc") is None:
         fix = f"install dvc, for which the commit has a pointer to the data, and try again; or {fix}"
     refuse("data_version", problem, fix)
@@ -213,8 +219,17 @@ def _named(recorded: RecordedRun) -> str:
 
 def _state(recorded: RecordedRun, source: Path) -> str:
     """Return, as a clause, what is at *source* instead of the data of the run."""
-    if (found := _read(source)) is None:
+    if (found := _read(source, recorded.data_not_versioned)) is None:
         return f"nothing that can be read is at {one_line(str(source), 200)}"
     needed = {file["path"]: file["digest"] for file in recorded.manifest["data_files"]}
-    changes = differences(needed, {file.path: file.digest for file in found.files}, source.name)
+    changes = differences(needed, digests(found.files), source.name)
     return "; ".join(changes) or f"it is at {one_line(str(source), 200)}"
+
+
+def _refusal(source: Path, left_out: Sequence[str]) -> Violation | None:
+    """Return why a run would refuse the data at *source*; None if it would not."""
+    try:
+        data_version(source, not_versioned=left_out)
+    except Refused as refused:
+        return refused.violations[0]
+    return None

@@ -68,6 +68,11 @@ class RecordedRun:
         return parse_yaml(decoded(self.evidence[CONFIG], CONFIG), CONFIG)[0]
 
     @property
+    def data_not_versioned(self) -> tuple[str, ...]:
+        """The patterns of the files that the run's data version leaves out; raises evidence.ManifestError."""
+        return tuple(self.manifest["policy"].get("data_not_versioned", ()))
+
+    @property
     def patch(self) -> bytes:
         """The difference between the run's code and its commit; empty if there is none."""
         return self.evidence.get(PATCH, b"")

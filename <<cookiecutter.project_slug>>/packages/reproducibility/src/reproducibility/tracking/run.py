@@ -19,7 +19,7 @@ from ..errors import Refused, RunIncomplete, Violation, gate_violation, refuse
 from ..evidence import EVIDENCE
 from ..policy import violations
 from ..project import team_defaults, team_policy
-from ..provenance.data import current_data
+from ..provenance.data import changes_since
 from ..provenance.gather import Provenance
 from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
 from .context import tags_given
@@ -214,14 +214,7 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
         if recorded.tags.get(key) != value and key not in known:
             problem = "this tag was changed while the run was going on"
             found.append(Violation(key, problem, "leave the run's own tags alone"))
-    try:
-        data = current_data(provenance.values)
-    except Refused as refused:
-        found += refused.violations
-    else:
-        if data.version != provenance.data.version:
-            problem = "the data changed while the run was going on"
-            found.append(Violation("data_version", problem, "run again on data that is at rest"))
+    found += changes_since(provenance.data, provenance.values, provenance.policy.data_not_versioned)
     if has_unplaced(run.info.run_id):
         problem = "a thread logged something while several runs were open, so it is in none of them"
         found.append(Violation("run_id", problem, "name the run there: mlflow.log_metric(..., run_id=run.info.run_id)"))
