@@ -1,6 +1,7 @@
 """The gate before a real tracking server: what it refuses, whoever asks and however, and what it allows."""
 
 import json
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -134,6 +135,31 @@ def test_the_routes_of_rest_are_behind_the_gate(api: str, server: TrackingServer
     free = {"run_id": good, "key": "free", "value": api}
     status, text = server.ask(f"/{api}/2.0/mlflow/runs/set-tag", free)
     assert status == 200, text
+
+
+def test_the_server_deletes_nothing_that_a_protected_alias_rests_on(
+    server: TrackingServer, colleague, workbench: Workbench
+) -> None:
+    good = colleague[1]["good"]
+    record = ("whales", 1)
+    with closing(sqlite3.connect(workbench.store)) as database, database:
+        database.execute("INSERT INTO registered_models (name) VALUES (?)", record[:1])
+        database.execute("INSERT INTO model_versions (name, version, run_id) VALUES (?, ?, ?)", (*record, good))
+        alias = "INSERT INTO registered_model_aliases (name, version, alias) VALUES (?, ?, 'Champion')"
+        database.execute(alias, record)
+    experiment = experiment_of(server, good)
+    for kind, body, rests in (
+        ("runs", {"run_id": good}, f"run {good} cannot be deleted, because {{}} rests on it."),
+        ("experiments", {"experiment_id": experiment}, f"because {{}} rests on its run {good}."),
+    ):
+        status, text = server.ask(f"{API}/{kind}/delete", body)
+        reason = rests.format("the alias 'Champion' of 'whales' (version 1)")
+        assert (status, GATE in text, reason in text) == (400, True, True), text
+    with closing(sqlite3.connect(workbench.store)) as database, database:
+        database.execute("DELETE FROM registered_model_aliases WHERE name = 'whales'")
+    for step in ("delete", "restore"):
+        status, text = server.ask(f"{API}/runs/{step}", {"run_id": good})
+        assert status == 200, text
 
 
 def contents(folder: Path) -> list[tuple[Path, bytes]]:

@@ -26,6 +26,8 @@ STORE = {
     "__init__": ["self", "db_uri", "default_artifact_root", "read_db_uri"],
     "create_experiment": ["self", "name", "artifact_location", "tags"],
     "create_run": ["self", "experiment_id", "user_id", "start_time", "tags", "run_name"],
+    "delete_run": ["self", "run_id"],
+    "delete_experiment": ["self", "experiment_id"],
     "update_run_info": ["self", "run_id", "run_status", "end_time", "run_name"],
     "log_batch": ["self", "run_id", "metrics", "params", "tags"],
     "set_tag": ["self", "run_id", "tag"],

@@ -9,7 +9,7 @@ from shutil import copytree
 from subprocess import CompletedProcess
 
 import pytest
-from workbench import Workbench
+from workbench import Workbench, store_at
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +208,58 @@ def test_a_model_that_is_gone_is_named(workbench: Workbench, runs: dict[str, str
     for message in (promoted.stderr, *(found[0] for found in problems)):
         assert f"run {runs['reproduced']}" in message
         assert "model" in message or "cannot be read" in message
+
+
+@pytest.fixture(scope="module")
+def deletions(workbench: Workbench, runs: dict[str, str], by_hand) -> dict[str, str | None]:
+    """What MLflow answered to each attempt to delete a run: the error, None where it accepted.
+
+    The champion's run and its reproduction are given a run around them and a run inside them.
+    """
+    assert promote(workbench, runs["reproduced"]).returncode == 0
+    tags = {run.id: run.tags for run in workbench.every_run()}
+    reproduction = tags[runs["reproduced"]]["reproduced_by"]
+    nested = {runs["reproduced"]: runs["plain"], runs["other"]: reproduction}
+    with closing(sqlite3.connect(workbench.store)) as database, database:
+        for inside, around in nested.items():
+            insert = "INSERT INTO tags (key, value, run_uuid) VALUES ('mlflow.parentRunId', ?, ?)"
+            database.execute(insert, (around, inside))
+    named = {"the run": runs["reproduced"], "its reproduction": reproduction}
+    named |= {"the run around it": runs["plain"], "a run inside its reproduction": runs["other"]}
+    try:
+        done = workbench.script("delete_by_hand.py", json.dumps(named))
+    finally:
+        with closing(sqlite3.connect(workbench.store)) as database, database:
+            database.execute("DELETE FROM tags WHERE key = 'mlflow.parentRunId'")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "what", ["the run", "its reproduction", "the run around it", "a run inside its reproduction", "the experiment"]
+)
+def test_what_a_protected_alias_rests_on_is_not_deleted(deletions, workbench: Workbench, what: str) -> None:
+    assert "reproducibility gate: " in deletions[what]
+    assert "cannot be deleted, because the alias 'champion' of '" in deletions[what]
+    assert "To fix it: let the alias point to another version, or delete the alias first" in deletions[what]
+
+
+@pytest.mark.parametrize(
+    "what", ["another experiment", "the experiment without the alias", "the run without the alias"]
+)
+def test_what_no_protected_alias_rests_on_can_be_deleted(deletions, what: str) -> None:
+    assert deletions[what] is None
+
+
+def test_no_alias_can_point_to_the_model_of_a_deleted_run(deletions) -> None:
+    assert "FINISHED, deleted" in deletions["the alias penguins to a deleted run"]
+
+
+def test_nothing_is_left_to_collect_after_a_refused_deletion(deletions, workbench: Workbench) -> None:
+    before = workbench.every_run()
+    done = workbench.run(
+        "mlflow", "gc", "--backend-store-uri", f"sqlite:///{workbench.store}", env=store_at(workbench.store)
+    )
+    assert done.returncode == 0, done.stderr
+    assert [run.id for run in workbench.every_run()] == [run.id for run in before]
+    assert json.loads(workbench.run("repro", "audit", "--json").stdout)["aliases"]

@@ -8,6 +8,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlRegisteredModelAlias
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_store
@@ -62,6 +63,21 @@ class GatedAliases:
     def delete_registered_model(self, name: str) -> None:
         self._require_unprotected(name)
         super().delete_registered_model(name)
+
+    def protected_runs(self) -> dict[str, str]:
+        """Return {id of a run: the protected alias that points to its model, in words}."""
+        with self.ManagedSessionMaker(read_only=False) as session:
+            pointing = session.query(SqlRegisteredModelAlias.alias, SqlModelVersion).join(
+                SqlModelVersion,
+                (SqlModelVersion.workspace == SqlRegisteredModelAlias.workspace)
+                & (SqlModelVersion.name == SqlRegisteredModelAlias.name)
+                & (SqlModelVersion.version == SqlRegisteredModelAlias.version),
+            )
+            return {
+                version.run_id: f"the alias {alias!r} of {version.name!r} (version {version.version})"
+                for alias, version in pointing
+                if version.run_id and is_protected(alias, self.policy)
+            }
 
     def _require_unprotected(self, name: str, version: str | None = None) -> None:
         """Refuse to delete what a protected alias points to: *version* of a model, or any version if None."""

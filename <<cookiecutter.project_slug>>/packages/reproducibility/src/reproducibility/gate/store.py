@@ -38,6 +38,7 @@ from ..rules import (
 )
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, JOINS_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_TAG
+from .promoted import deletion_refusal
 
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
 _writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
@@ -71,8 +72,8 @@ class Gated:
     """The gate, a mixin for MLflow's stores. The methods of MLflow that it relies on are tested for the pinned MLflow.
 
     MLflow's methods that write to a run call `_check_run_is_active` first. There the gate refuses a write to a run that
-    has ended, unless the write is a note. Deleting a run is not refused: MLflow only hides a deleted run, with all its
-    data, and can restore it.
+    has ended, unless the write is a note. A run can be deleted unless a protected alias rests on it: MLflow only hides
+    a deleted run and can restore it, but `mlflow gc` removes hidden runs for good.
     """
 
     def __init__(self, policy: Policy, *arguments: Any) -> None:
@@ -101,6 +102,15 @@ class Gated:
         refuse_request(creation_refusal(given, self.policy, _user()))
         own = [RunTag(key, value) for key, value in given.items()]
         return super().create_run(experiment_id, user_id, start_time, own, run_name)
+
+    def delete_run(self, run_id: str) -> None:
+        refuse_request(deletion_refusal(self, f"run {run_id}", SqlRun.run_uuid == run_id))
+        super().delete_run(run_id)
+
+    def delete_experiment(self, experiment_id: str) -> None:
+        number = int(self.get_experiment(experiment_id).experiment_id)
+        refuse_request(deletion_refusal(self, f"experiment {number}", SqlRun.experiment_id == number))
+        super().delete_experiment(experiment_id)
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         if run_status is None:
