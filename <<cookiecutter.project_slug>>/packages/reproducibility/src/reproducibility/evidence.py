@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .config.values import config_digest, flatten
 from .config.yaml import decoded, parse_yaml
@@ -30,6 +30,16 @@ class _File(BaseModel):
     digest: str
 
 
+class _Numerics(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    processors: Annotated[int, Field(ge=1)] | None
+    # A reproduction sets them: no value of a variable has a zero byte.
+    variables: dict[str, Annotated[str, Field(pattern=r"^[^\x00]*$")]]
+    cpu_quota: float | None
+    torch: dict[str, Any] | None
+
+
 class _Manifest(BaseModel):
     """The fields of a manifest that its readers rely on; a manifest has more."""
 
@@ -43,8 +53,9 @@ class _Manifest(BaseModel):
     environment: dict[str, Any]
     overrides: list[str]
     entry_point: str | None
-    # The first manifests of schema 1 do not have it.
+    # The first manifests of schema 1 do not have these.
     config_files: list[str] = []
+    numerics: _Numerics | None = None
 
 
 @dataclass(frozen=True)
