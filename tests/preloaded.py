@@ -3,7 +3,7 @@
 Importing these takes two to four of the five seconds of CPU that a short command costs, and the tests run hundreds of
 commands. A forked child gets the arguments, the folder and the variables of a new process. Then the child loads the
 plugins of MLflow from its own path, as an import of MLflow does. A command whose outcome depends on how an interpreter
-starts (hash seed, warnings) gets a new process: see `Preloaded.can_run`.
+starts (hash seed, warnings), or how its numeric libraries do (threads), gets a new process: see `Preloaded.can_run`.
 """
 
 import json
@@ -43,7 +43,8 @@ class Preloaded:
         """Whether a forked child does what a new process would do: `repro`, `python SCRIPT`, `python -c CODE`."""
         name = Path(argv[0]).name
         is_known = name == "repro" or (name == "python" and len(argv) > 1 and (argv[1] == "-c" or argv[1][:1] != "-"))
-        of_start = {key for key in {*env, *self.env} if key.startswith("PYTHON") and key != "PYTHONPATH"}
+        read_once = ("PYTHON", "OMP_", "OPENBLAS_")
+        of_start = {key for key in {*env, *self.env} if key.startswith(read_once) and key != "PYTHONPATH"}
         return is_known and all(env.get(key) == self.env.get(key) for key in of_start)
 
     def run(

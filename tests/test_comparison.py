@@ -16,11 +16,12 @@ import pytest
 from reproducibility.comparison import table
 from reproducibility.comparison.content import content_digest
 from reproducibility.comparison.diff import Difference, difference
-from reproducibility.comparison.inputs import InputDifference, UnknownInput, VerifiedRun, compare_inputs
+from reproducibility.comparison.inputs import InputDifference, UnknownInput, compare_inputs
 from reproducibility.comparison.metrics import History, compare_metrics
 from reproducibility.comparison.outputs import Finding, Outcome, Pair, first_difference, worst
 from reproducibility.comparison.page import page, thinned, ticks, write
 from reproducibility.comparison.verdict import COMPARED, REPRODUCED, Verdict, show_verdict
+from reproducibility.comparison.verified import VerifiedRun
 from reproducibility.config.values import config_digest, flatten
 from reproducibility.config.yaml import to_yaml
 from reproducibility.digest import canonical, digest
@@ -64,6 +65,7 @@ def recorded(
         "environment": environment,
         "overrides": [],
         "entry_point": "scripts/train.py",
+        "numerics": {"processors": 2, "cpu_quota": None, "variables": {}, "torch": None},
         "seeding": {"libraries": ["numpy"]},
     }
     change(manifest)
@@ -148,6 +150,19 @@ def environment(**changed: Any) -> Change:
     return lambda manifest: manifest["environment"].update(changed)
 
 
+def numerics(**changed: Any) -> Change:
+    return lambda manifest: manifest["numerics"].update(changed)
+
+
+def without_numerics(manifest: dict[str, Any]) -> None:
+    del manifest["numerics"]
+
+
+def all_cores(number: int) -> Change:
+    """As recorded by a process that could use all of *number* cores."""
+    return lambda manifest: (environment(cores=number)(manifest), numerics(processors=number)(manifest))
+
+
 def seeding(*libraries: str) -> Change:
     return lambda manifest: manifest.update(seeding={"libraries": list(libraries)})
 
@@ -177,6 +192,16 @@ INPUTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str | None, str | N
     ),
     "an interpreter": ({"change": environment(python="3.12.1")}, [("interpreter", "python", "3.11.7", "3.12.1")]),
     "a GPU": ({"change": environment(gpus=["H1"])}, [("machine", "gpus", "none", "H1")]),
+    "a variable": (
+        {"change": numerics(variables={"OPENBLAS_NUM_THREADS": "1"})},
+        [("numerics", "OPENBLAS_NUM_THREADS", None, "1")],
+    ),
+    "fewer processors": ({"change": numerics(processors=1)}, [("numerics", "processors", "2", "1")]),
+    "a number of processors that is unknown": ({"change": numerics(processors=None)}, []),
+    "a quota": ({"change": numerics(cpu_quota=1.5)}, [("numerics", "cpu_quota", None, "1.5")]),
+    "more cores, and all of them used": ({"change": all_cores(4)}, [("numerics", "processors", "2", "4")]),
+    "more cores, and as many used": ({"change": environment(cores=4)}, [("machine", "cores", "2", "4")]),
+    "torch loaded before the start": ({"change": numerics(torch={"num_threads": 2})}, []),
     "a hash seed": ({"change": environment(hash_seed="random")}, [("seed", "hash_seed", "0", "random")]),
     "a library to seed": ({"change": seeding("numpy", "torch")}, [("seed", "libraries", "numpy", "numpy, torch")]),
     "a package": ({"change": environment(packages={"numpy": "2.1"})}, [("packages", "numpy", "2.0", "2.1")]),
@@ -201,6 +226,13 @@ def test_each_input_that_differs_is_named_with_both_values(name: str) -> None:
     ]
 
 
+def test_settings_of_torch_are_compared_where_both_runs_have_them() -> None:
+    runs = [recorded(numerics(torch={"num_threads": 2, "cudnn.allow_tf32": tf32})) for tf32 in (True, False)]
+    assert [(each.kind, each.name, each.a, each.b) for each in compare_inputs(*runs)] == [
+        ("numerics", "torch.cudnn.allow_tf32", "True", "False")
+    ]
+
+
 def test_packages_that_no_lock_names_are_not_compared_and_pins_of_other_platforms_are() -> None:
     lock = b"numpy==2.0 ; sys_platform == 'none of them' \\\n    --hash=sha256:" + b"0" * 64 + b"\n"
     runs = [
@@ -221,8 +253,13 @@ def test_of_runs_without_a_manifest_the_locks_are_compared() -> None:
 
 def test_what_explains_most_comes_first() -> None:
     config = {"model": {"depth": 6}, "seed": 2}
-    found = compare_inputs(recorded(), recorded(environment(python="3.12.1", cpu="two"), config=config))
-    assert [each.kind for each in found] == ["config", "interpreter", "machine", "seed"]
+
+    def another_machine(manifest: dict[str, Any]) -> None:
+        environment(python="3.12.1", cpu="two")(manifest)
+        numerics(processors=1)(manifest)
+
+    found = compare_inputs(recorded(), recorded(another_machine, config=config))
+    assert [each.kind for each in found] == ["config", "interpreter", "numerics", "machine", "seed"]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +302,22 @@ def test_the_results_alone_are_nondeterminism_and_the_hash_seed_is_named(capsys:
     assert "Nondeterminism: all recorded inputs are the same" in output
     assert "hash seed was random" in output
     assert f"repro reproduce {'f' * 32}" in output
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [(without_numerics, without_numerics, "neither run has"), (without_numerics, lambda _: None, "A has not")],
+)
+def test_runs_that_did_not_record_what_numbers_depend_on_are_no_nondeterminism(
+    capsys: pytest.CaptureFixture[str], a: Change, b: Change, words: str
+) -> None:
+    found = compared(recorded(a), recorded(b), STEPS)
+    assert (found.verdict, found.exit_status, found.input_differences) == ("unexplained", 1, ())
+    output = seen(found, capsys)
+    assert f"unknown (numerics): {words} recorded its processors" in output
+    assert "Nondeterminism" not in output
+    same = compared(recorded(a), recorded(b))
+    assert (same.verdict, same.exit_status) == ("identical", 0)
 
 
 def test_with_something_unknown_the_results_are_unexplained() -> None:
@@ -502,6 +555,7 @@ def test_a_verdict_names_the_reproduction_and_the_inputs_that_differ(capsys: pyt
     inputs = (
         InputDifference("interpreter", "python", "3.11", "3.12"),
         InputDifference("config", "rate", None, HOSTILE),
+        InputDifference("numerics", "processors", "4", "2"),
     )
     pair = Pair("", "1" * 32, "2" * 32, (replace(LOSS, name=HOSTILE), SAME, replace(NEAR, a=math.nan, b=0.5)))
     verdict = Verdict("1" * 32, (pair,), inputs, ("python: 3.11 and 3.12",), "http://store/runs/2")
@@ -510,6 +564,7 @@ def test_a_verdict_names_the_reproduction_and_the_inputs_that_differ(capsys: pyt
     assert f"run {'1' * 32} and its reproduction {'2' * 32}" in output
     assert "DIFFERENT: the results are not the same" in output
     assert "inputs that differ" in output and "3.12" in output
+    assert output.count("Processors: run 4, reproduction 2. Sums are split among them") == 1
     assert "Forced, so do not rely on it: python: 3.11 and 3.12" in output
     assert not set("\x1b\u202e") & set(output)
     show_verdict(verdict, as_json=True)

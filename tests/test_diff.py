@@ -27,10 +27,12 @@ model:
   depth: 5
   name: forest
 """
+# Runs as they were recorded before the numerics were.
+OLD = ("old", "old too", "old and noisy")
 # Runs whose record is altered afterwards. The evidence of BARE is removed, and so are its tags.
 ALTERED = (
     *("a tag edited", "an artifact edited", "a lock edited", "a manifest edited", "a config removed"),
-    *("a digest edited", "of tomorrow", "hostile"),
+    *("a digest edited", "of tomorrow", "hostile", *OLD),
 )
 BARE = ("bare", "bare too", "set model.depth=8", "an option")
 CHANGES = (
@@ -94,6 +96,11 @@ def make(workbench: Workbench, aside: Path, python: Path, env: dict[str, str]) -
     git("clone", "--quiet", "--bare", ".", str(remote))
     git("remote", "add", "origin", remote.as_uri())
 
+    for threads in ("1", "2"):
+        own = env | {"OPENBLAS_NUM_THREADS": threads}
+        with start("scripts/record_runs.py", env=own, log=aside / "threads.log") as record:
+            record(one, f"{threads} threads", f"{threads} threads, noisy")
+
     with start("scripts/record_runs.py", log=aside / "record.log") as record:
         record(one, "base", "again", "noisy", "short raise", "learned", "learned otherwise", "sweep", *ALTERED, *BARE)
         record(one, *(f"set {change}" for change in CHANGES))
@@ -154,6 +161,11 @@ def make(workbench: Workbench, aside: Path, python: Path, env: dict[str, str]) -
     alter(workbench)
 
 
+def sealed(manifest: Path) -> str:
+    """The digest of a manifest as it is now."""
+    return digest(canonical(json.loads(manifest.read_text("utf-8"))))
+
+
 def alter(workbench: Workbench) -> None:
     """Change recorded runs behind their backs."""
     runs = workbench.runs()
@@ -170,14 +182,20 @@ def alter(workbench: Workbench) -> None:
     edit("a patch corrupted", "uncommitted.patch", "FACTOR = 2.0", "FACTOR = 5.0")
     # Written whole by a later version, whose manifest this one cannot read.
     edit("of tomorrow", "manifest.json", '"schema": 1', '"schema": 2')
-    tomorrow = digest(canonical(json.loads((runs["of tomorrow"].evidence / "manifest.json").read_text("utf-8"))))
+    tomorrow = sealed(runs["of tomorrow"].evidence / "manifest.json")
     (runs["a config removed"].evidence / "config.yaml").unlink()
+    old = {name: runs[name].evidence / "manifest.json" for name in OLD}
+    for path in old.values():
+        manifest = json.loads(path.read_text("utf-8"))
+        del manifest["numerics"]
+        path.write_text(json.dumps(manifest), "utf-8")
     with closing(sqlite3.connect(workbench.store)) as database:
         set_tag = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
         for run, key, value in (
             ("a tag edited", "git_commit", "f" * 40),
             ("a digest edited", "manifest_digest", "blake3:" + "0" * 64),
             ("of tomorrow", "manifest_digest", tomorrow),
+            *((name, "manifest_digest", sealed(path)) for name, path in old.items()),
         ):
             assert database.execute(set_tag, (value, key, runs[run].id)).rowcount == 1
         # As code without the machinery leaves them: no tags, no evidence.
@@ -201,6 +219,7 @@ def alter(workbench: Workbench) -> None:
 
 SCRIPT = ("code", "scripts/record_runs.py")
 DEPTH = ("config", "model.depth")
+THREADS = ("numerics", "OPENBLAS_NUM_THREADS")
 # Two runs, the exit status, the verdict, and every input difference in order.
 PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
     "nothing": ("base", "again", 0, "identical", []),
@@ -224,6 +243,13 @@ PAIRS: dict[str, tuple[str, str, int, str, list[tuple[str, str]]]] = {
     ),
     "the seed": ("base", "set seed=2", 1, "inputs", [("seed", "seed")]),
     "the experiment": ("base", "set experiment_name=others", 0, "identical", []),
+    "threads": ("1 threads", "2 threads", 1, "inputs", [THREADS]),
+    "threads, and other results": ("1 threads", "2 threads, noisy", 1, "inputs", [THREADS]),
+    "the same threads, and other results": ("1 threads", "1 threads, noisy", 1, "nondeterminism", []),
+    "two runs that did not record threads": ("old", "old too", 0, "identical", []),
+    "one run that did not record threads": ("base", "old", 0, "identical", []),
+    "two of them with other results": ("old", "old and noisy", 1, "unexplained", []),
+    "one of them with other results": ("base", "old and noisy", 1, "unexplained", []),
     "a byte of data": ("base", "data", 1, "inputs", [("data", ".")]),
     "a package": ("base", "package", 1, "inputs", [("packages", "tinydist")]),
     "a package that drifted": ("package", "drift", 1, "inputs", [("packages", "tinydist")]),
@@ -260,6 +286,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "a person": ("base", "code committed"),
     "a person, nondeterminism": ("base", "noisy"),
     "a person, bare": ("bare", "base"),
+    "a person, threads": ("1 threads", "2 threads, noisy"),
+    "a person, old": ("old", "old and noisy"),
+    "a page of threads": ("1 threads", "2 threads", "--html", "../threads.html"),
     "a person, going on": ("killed short", "other place"),
     "a person, hostile": ("base", "hostile"),
     "a page": ("hostile", "code committed", "--html", "../page.html"),
@@ -323,6 +352,21 @@ def test_nondeterminism_is_called_so_and_the_next_step_is_named(answers: Answers
     assert f"repro reproduce {workbench.runs()['base'].id}" in answer.stdout
     assert "from step 8" in answer.stdout
     assert "hash seed was random" in answer.stdout
+
+
+def test_threads_that_differ_are_named_with_both_numbers(answers: Answers, workbench: Workbench) -> None:
+    answer = answers["a person, threads"]
+    (line,) = [line for line in answer.stdout.splitlines() if "OPENBLAS_NUM_THREADS" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["numerics", "OPENBLAS_NUM_THREADS", "1", "2"]
+    assert "Nondeterminism" not in answer.stdout
+    page = Page((workbench.path.parent / "threads.html").read_text("utf-8"))
+    at = page.texts.index("OPENBLAS_NUM_THREADS")
+    assert page.texts[at - 1 : at + 3] == ["numerics", "OPENBLAS_NUM_THREADS", "1", "2"]
+
+
+def test_threads_that_were_not_recorded_are_unknown(answers: Answers) -> None:
+    assert "unknown (numerics): neither run has recorded its processors" in answers["a person, old"].stdout
+    assert "Nondeterminism" not in answers["a person, old"].stdout
 
 
 def test_what_a_run_lacks_is_named(answers: Answers) -> None:

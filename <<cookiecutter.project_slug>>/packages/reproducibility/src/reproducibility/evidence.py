@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .config.values import config_digest, flatten
 from .config.yaml import decoded, parse_yaml
@@ -42,6 +42,14 @@ class _File(_Strict):
     path: str
     size: int
     digest: str
+
+
+class _Numerics(_Strict):
+    processors: Annotated[int, Field(ge=1)] | None
+    # A reproduction sets them: no value of a variable has a zero byte.
+    variables: dict[str, Annotated[str, Field(pattern=r"^[^\x00]*$")]]
+    cpu_quota: float | None
+    torch: dict[str, Any] | None
 
 
 class _Policy(_Strict):
@@ -88,8 +96,9 @@ class _Manifest(_Strict):
     seeding: dict[str, Any] | None = None
     overrides: list[str]
     entry_point: _Word | None
-    # The first manifests of schema 1 do not have it.
+    # The first manifests of schema 1 do not have these.
     config_files: list[_Word] = []
+    numerics: _Numerics | None = None
 
     # For all files at once: a function that is called for each of them takes longer than all other checks.
     @field_validator("data_files")

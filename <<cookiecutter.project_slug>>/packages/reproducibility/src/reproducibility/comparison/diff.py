@@ -18,10 +18,11 @@ from ..provenance.code import shapes_runs
 from ..tags import FAILURE_TAG, INTERNAL, PROVENANCE_TAGS
 from ..tracking.recorded import find_run, read_run
 from ..tracking.store import connect, run_page
-from .inputs import Found, InputDifference, UnknownInput, VerifiedRun, beside_code, compare_inputs, differing, ranked
+from .inputs import Found, InputDifference, UnknownInput, beside_code, compare_inputs, differing, ranked
 from .metrics import MetricComparison, compare_metrics, histories
 from .outputs import Finding, Outcome, compare_runs
 from .verdict import Verdict
+from .verified import VerifiedRun
 
 CompareCode = Callable[[Code, Code], CodeDifference]
 
@@ -80,13 +81,17 @@ def difference(
     """Return all that differs between two runs; *compare_code* is called only if their code may differ."""
     found = list(beside_code(a, b))
     code = _code(a, b, found, compare_code)
+    logged = tuple(_results(a, b))
     unknown = tuple(each for each in found if isinstance(each, UnknownInput))
+    if not any(metric.divergence for metric in metrics) and all(each.kind != "param" for each in logged):
+        # All numbers are the same, so it does not matter that what they depend on is unknown.
+        unknown = tuple(each for each in unknown if each.kind != "numerics")
     irrelevant = list(_labels(a, b))
     for file in sorted(code.files, key=lambda file: not file.path.startswith(("src/", "scripts/"))):
         is_cause = _may_explain(file, a, b, {each.kind for each in unknown})
         (found if is_cause else irrelevant).append(InputDifference("code", file.path, *_lines(file)))
     by_distance = sorted(metrics, key=lambda metric: (-metric.distance, metric.name))
-    return Difference(a, b, ranked(found), unknown, tuple(irrelevant), code, tuple(_results(a, b)), tuple(by_distance))
+    return Difference(a, b, ranked(found), unknown, tuple(irrelevant), code, logged, tuple(by_distance))
 
 
 def _code(a: VerifiedRun, b: VerifiedRun, found: list[Found], compare_code: CompareCode) -> CodeDifference:

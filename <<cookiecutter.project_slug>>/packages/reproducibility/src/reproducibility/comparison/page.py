@@ -8,9 +8,9 @@ from pathlib import Path
 from ..display import one_line
 from ..errors import refuse
 from .diff import Difference
-from .inputs import VerifiedRun
 from .metrics import History, MetricComparison
 from .table import ABSENT, VERDICTS, advice, delta, describe, first_step, in_words, numbers, pair, result_name
+from .verified import VerifiedRun
 
 _MOST_ROWS = 2000
 _MOST_CODE = 400_000  # characters

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..display import emit, listed, one_line
 from .diff import Difference
-from .inputs import UnknownInput, VerifiedRun
+from .inputs import UnknownInput
 from .metrics import MetricComparison
 from .outputs import Finding
+from .verified import VerifiedRun
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -163,3 +163,7 @@ def _draw_inputs(console: "Console", verdict: Verdict, words: Words) -> None:
     if rest := verdict.input_differences[_MOST:]:
         table.add_row("", f"and {len(rest)} more")
     console.print(table)
+    for each in verdict.input_differences:
+        if (each.kind, each.name) == ("numerics", "processors"):
+            why = "Sums are split among them, so the last bits may differ for this reason alone."
+            console.print(f"Processors: {words.a} {each.a}, {words.b} {each.b}. {why}", soft_wrap=True)

@@ -20,7 +20,7 @@ from ..provenance.data import data_path
 from ..provenance.data_place import require_place
 from ..provenance.gather import author, entry_point
 from ..reproduce.environment import child_variables
-from ..reproduce.process import Process
+from ..reproduce.process import Process, limited
 from ..tracking.recorded import RecordedRun
 from ..tracking.store import FILE, tracking_uri, unavailable
 from .engine import Program, find_engine
@@ -63,7 +63,7 @@ def train(config: Path, overrides: Sequence[str], *, as_json: bool, snapshot: bo
 
 
 def reproduction_process(
-    recorded: RecordedRun, project: Path, config: Path, values: Mapping[str, Any], variables: Mapping[str, str]
+    recorded: RecordedRun, project: Path, config: Path, values: Mapping[str, Any], variables: Mapping[str, str | None]
 ) -> Process:
     """Return the process that reproduces *recorded* in the image that it was made in.
 
@@ -86,10 +86,13 @@ def reproduction_process(
         _mount(place.resolve(), posixpath.normpath(posixpath.join(_APP, values["data"]["path"])), "readonly"),
         _mount(config, _CONFIG, "readonly"),
     ]
-    variables = _mlflow_variables(child_variables()) | dict(variables)
+    # None takes a variable of this machine away, and a container has none of them.
+    variables = _mlflow_variables(child_variables()) | {
+        name: value for name, value in variables.items() if value is not None
+    }
     settings = _settings(engine, tracking_uri(), mounts, variables)
-    script = recorded.manifest["entry_point"]
-    command = [*engine.command, "run", *settings, "--entrypoint=python", image, script, "--config", _CONFIG]
+    arguments = limited(recorded, recorded.manifest["entry_point"], "--config", _CONFIG)
+    command = [*engine.command, "run", *settings, "--entrypoint=python", image, *arguments]
     return Process(command, project, variables | {"CONTAINER_IMAGE": image})
 
 

@@ -23,6 +23,7 @@ from ..tags import MLFLOW_TAGS
 from .code import author_in_git, code_state, inside_image
 from .data import DataVersion, current_data
 from .environment import Environment, environment
+from .numerics import Numerics, numerics
 from .seeding import Seeding, plan
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
@@ -51,6 +52,7 @@ class Provenance:
     data: DataVersion | None
     author: str | None
     environment: Environment | None
+    numerics: Numerics | None
     seeding: Seeding | None
     entry_point: str | None
     refusals: tuple[Violation, ...]
@@ -105,6 +107,7 @@ class Provenance:
             "patch_digest": digest(self.git.patch) if self.git and self.git.dirty else None,
             "data_files": [file._asdict() for file in self.data.files] if self.data else None,
             "environment": self.environment.described() if self.environment else None,
+            "numerics": asdict(self.numerics) if self.numerics else None,
             "seeding": asdict(self.seeding) if self.seeding else None,
             "config_files": self.config_files,
             "overrides": self.overrides,
@@ -154,6 +157,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         data=attempt(lambda: current_data(values, policy.data_not_versioned)),
         author=attempt(author),
         environment=attempt(lambda: environment(PROJECT_ROOT)),
+        numerics=attempt(numerics),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
         refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list

@@ -11,6 +11,9 @@ The interface that older commits must support. The code of every commit is start
 - ``MLFLOW_RUN_CONTEXT``: tags, as JSON. MLflow sets them on every run that the process creates. ``reproduces`` is the
   id of the recorded run. ``reproducibility.attempt`` is a name of this attempt; by it the new runs are found.
 - ``AUTHOR``: who reproduces the run. ``PYTHONHASHSEED``: as the recorded run had it, unset if it was random.
+- The variables that steer numeric libraries: as the recorded run had them. Those that name devices or processors of one
+  machine stay as they are. The process may use as many processors as the recorded run, if there are as many.
+  (A manifest that has neither changes neither.)
 - ``REPRODUCIBILITY_PROJECT``: the root of the project once more. (Commits before this variable do not need it.)
 
 A container has the code, its metadata and the working directory in its image, and is not given the last variable.
@@ -31,6 +34,7 @@ from typing import IO, TYPE_CHECKING
 from ..errors import refuse
 from ..project import ROOT_VARIABLE, own_packages
 from ..provenance.gather import author
+from ..provenance.numerics import restored
 from ..rules import CLOSED
 from ..secrets import recordable
 from ..tags import ATTEMPT_TAG, FAILURE_TAG, PARENT_TAG, REPRODUCES
@@ -48,29 +52,53 @@ _PATIENCE = 30  # seconds that an interrupted process has to end its run and its
 _SHOWN_LINES = 20
 _WRITE_METADATA = "import sys; from importlib import import_module as load; "
 _WRITE_METADATA += "load(sys.argv[1]).prepare_metadata_for_build_editable(sys.argv[2])"
+# Gives itself at most so many processors, and becomes the Python of the script. Which ones is left to chance, so that
+# two reproductions at a time do not share one processor while others do nothing.
+_LIMIT = "import os, random, sys; most, free = int(sys.argv[1]), sorted(os.sched_getaffinity(0)); "
+_LIMIT += "os.sched_setaffinity(0, random.sample(free, min(most, len(free)))); "
+_LIMIT += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 
 
 @dataclass(frozen=True)
 class Process:
-    """A command, its working directory, and the variables that it gets beside those of this process."""
+    """A command, its working directory, and the variables that it gets beside those of this process.
+
+    A variable whose value is None is taken away.
+    """
 
     command: Sequence[str]
     folder: Path
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
 
 
-def contract(attempt: str, recorded: RecordedRun) -> dict[str, str]:
+def contract(attempt: str, recorded: RecordedRun) -> dict[str, str | None]:
     """Return the variables above that are the same here and in a container. *attempt* names this attempt."""
     context = json.dumps(run_context() | {REPRODUCES: recorded.run.info.run_id, ATTEMPT_TAG: attempt})
     variables = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_RUN_CONTEXT": context, "AUTHOR": author()}
     hash_seed = recorded.manifest["environment"]["hash_seed"]
-    return variables | ({} if hash_seed == "random" else {"PYTHONHASHSEED": hash_seed})
+    variables |= {} if hash_seed == "random" else {"PYTHONHASHSEED": hash_seed}
+    return variables | restored(recorded.manifest)
+
+
+def limited(recorded: RecordedRun, *arguments: str) -> list[str]:
+    """Return the arguments with which Python runs *arguments* on as many processors as *recorded* could use, on Linux.
+
+    If there are fewer, it uses all; the comparison names the difference then.
+    """
+    processors = (recorded.manifest.get("numerics") or {}).get("processors")
+    # -I: no module of the working directory stands in for one of these.
+    return [*arguments] if processors is None else ["-I", "-c", _LIMIT, str(processors), *arguments]
 
 
 def local_process(
-    python: Path, project: Path, script: str, config: Path, metadata: Path, variables: Mapping[str, str]
+    recorded: RecordedRun,
+    python: Path,
+    project: Path,
+    config: Path,
+    metadata: Path,
+    variables: Mapping[str, str | None],
 ) -> Process:
-    """Return the process that runs *script* of *project* on *config*, with *python* and its packages.
+    """Return the process that runs the script of *recorded* in *project* on *config*, with *python* and its packages.
 
     *metadata* is a folder to make. It takes the metadata of the project and of its packages, which are not installed
     into the environment: other commits with the same lock share the environment.
@@ -85,7 +113,10 @@ def local_process(
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
         ROOT_VARIABLE: str(project),
     }
-    return Process([str(python), str(project / script), "--config", str(config)], project, {**variables, **own})
+    arguments = [str(project / recorded.manifest["entry_point"]), "--config", str(config)]
+    if hasattr(os, "sched_setaffinity"):
+        arguments = limited(recorded, *arguments)
+    return Process([str(python), *arguments], project, {**variables, **own})
 
 
 def _write_metadata(python: Path, package: Path, into: Path) -> None:
@@ -107,7 +138,8 @@ def run_process(client: "MlflowClient", interruption: Interruption, attempt: str
     A terminal shows the progress of the process. Whatever ends the process, none of its runs is left RUNNING. After an
     interruption signals stay held, so that the caller can tidy up. Raises Refused when no run was recorded.
     """
-    variables = child_variables() | dict(process.variables)
+    wanted = child_variables() | dict(process.variables)
+    variables = {name: value for name, value in wanted.items() if value is not None}
     with tempfile.TemporaryFile() as kept:
         # Its progress is for people at a terminal. Its results are shown by the comparison.
         progress = sys.stderr if sys.stderr.isatty() else kept

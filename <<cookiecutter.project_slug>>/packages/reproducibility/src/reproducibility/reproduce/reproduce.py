@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 # How another place than this machine starts the process: recorded run, root of the project in the checkout, file of the
 # config, values of the config, variables of the contract -> process. See `container.run.reproduction_process`.
-Launch = Callable[[RecordedRun, Path, Path, Mapping[str, Any], Mapping[str, str]], Process]
+Launch = Callable[[RecordedRun, Path, Path, Mapping[str, Any], Mapping[str, str | None]], Process]
 
 
 def reproduce(
@@ -196,12 +196,12 @@ def _run_entry_point(
 
 @contextmanager
 def _local(
-    original: RecordedRun, project: Path, config: Path, metadata: Path, variables: Mapping[str, str], force: bool
+    original: RecordedRun, project: Path, config: Path, metadata: Path, variables: Mapping[str, str | None], force: bool
 ) -> Iterator[Process]:
     """Give the process on this machine; while the block runs, its environment is kept."""
     python = interpreter(original.manifest["environment"], force=force)
     with locked_environment(original.evidence[LOCK], python, environment_cache()) as python:
-        yield local_process(python, project, original.manifest["entry_point"], config, metadata, variables)
+        yield local_process(original, python, project, config, metadata, variables)
 
 
 def _select_reproduction(
