@@ -4,6 +4,7 @@ The ways to log are in tests/scripts/parallel.py; a run has the name of its way.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,12 @@ CHILDREN = {
     "children_of_a_plain_run": 3,
     "a_bare_client_begins_a_child": 1,
     "a_task_trains_inside_another": 1,
+}
+IN_THE_DOCS = {
+    *("a thread", "another thread", "joblib thread 0", "joblib thread 1", "a pool"),
+    *("fork first", "fork second", "spawn first", "spawn second", "forkserver first", "forkserver second"),
+    *("joblib process 0", "joblib process 1", "joblib fork 0", "joblib fork 1"),
+    *("a task", "another task", "thread of a task"),
 }
 REFUSED = {
     "two_tasks_train": "is open in another asyncio task of this thread",
@@ -139,3 +146,19 @@ def test_a_refusal_says_how_to_name_the_run(played: CompletedProcess[str]) -> No
     assert "a thread beside: run_id: it is not known into which run this is logged: " in played.stdout
     assert "To fix it: name the run: mlflow.log_metric(..., run_id=run.info.run_id)" in played.stdout
     assert "only the `tracked_run` that began it ends it" in played.stdout
+
+
+def test_the_page_of_the_docs_does_what_it_says(workbench: Workbench) -> None:
+    page = (workbench.path / "docs" / "threads-and-processes.md").read_text("utf-8")
+    workbench.write("scripts/shown.py", "\n\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
+    done = workbench.run("python", "scripts/shown.py", fresh=True)
+    assert done.returncode == 0, done.stderr
+    run = workbench.runs()["threads and processes"]
+    assert run.status == "FINISHED"
+    assert run.metrics.keys() == IN_THE_DOCS
+    children = [each for each in workbench.every_run() if each.tags.get("mlflow.parentRunId") == run.id]
+    assert {child.name for child in children} == {
+        *("child of a thread", "child of a process fork", "child of a process spawn"),
+        "child of a process forkserver",
+    }
+    assert {child.status for child in children} == {"FINISHED"}

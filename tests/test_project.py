@@ -25,6 +25,7 @@ configs/server.ini
 data/README.md
 data/penguins.csv
 docs/checklist.svg
+docs/threads-and-processes.md
 noxfile.py
 pyproject.toml
 requirements-dev.txt
