@@ -25,7 +25,7 @@ project
 rules
 policy evidence
 config git
-lockfile display tags digest secrets
+lockfile display tags digest secrets mlflow_defaults
 errors
 """
 RANK = {room: rank for rank, line in enumerate(ROOMS.split("\n")) for room in line.split()}

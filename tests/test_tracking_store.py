@@ -4,7 +4,9 @@ import json
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +15,8 @@ from subprocess import CompletedProcess
 from threading import Thread
 
 import pytest
+from conftest import code_of
+from tracking_server import TrackingServer
 from workbench import INSIDE, Workbench, store_at
 
 # A guard against hanging, far beyond the seconds that each attempt takes.
@@ -165,7 +169,8 @@ def test_an_address_of_another_kind_is_no_store(errors: dict[str, str], address:
 def error_inside(workbench: Workbench, uri: str, function: str, argument: str) -> str:
     """Record a run at *uri* that calls *function*, see that it ends with one line about the store, and return that."""
     record = ["python", "scripts/record_stored.py", "run", function, argument]
-    done = workbench.run(*record, env={"MLFLOW_TRACKING_URI": uri})
+    # Without patience: a run waits for minutes otherwise.
+    done = workbench.run(*record, env={"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"})
     assert done.returncode == 2, done.stderr
     assert INSIDE in done.stdout
     assert "secret" not in done.stdout + done.stderr
@@ -221,6 +226,32 @@ def test_a_server_that_dies_during_the_run_is_named_and_the_start_was_two_reques
     assert batch[0] == "runs/log-batch"
     assert {param["key"] for param in batch[1]["params"]} == {"experiment_name", "seed", "data.path", "data_version"}
     assert [path for path, _ in DyingServer.requests if path.startswith("runs/")].count("runs/log-batch") == 1
+
+
+def test_a_restart_of_the_server_during_the_run_costs_the_run_nothing(
+    workbench: Workbench, server_python: Path, clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    store = store_at(tmp_path / "server.db")["MLFLOW_TRACKING_URI"]
+    env = clean_env | {"PYTHONPATH": code_of(workbench.path), "MLFLOW_BACKEND_STORE_URI": store}
+    env |= {"MLFLOW_ARTIFACTS_DESTINATION": (tmp_path / "files").as_uri()}
+    with (
+        TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        command = ["python", "scripts/record_stored.py", "outlasts", "outlast", tmp_path]
+        run = beside.submit(workbench.run, *command, env={"MLFLOW_TRACKING_URI": server.uri})
+        while not (tmp_path / "ready").exists():
+            assert not run.done(), run.result().stderr
+            time.sleep(0.1)
+        server.stop()
+        (tmp_path / "stopped").touch()
+        server.start()  # which takes longer than the seconds that a command waits for a server
+        done = run.result()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the tracking server does not answer; the run waits for it") == 1
+    assert "Retrying" not in done.stderr
+    recorded = workbench.runs(tmp_path / "server.db")["outlasts"]
+    assert (recorded.status, recorded.metrics) == ("FINISHED", {"loss": 1 / 3})
 
 
 def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import os
 import sys
 from importlib import import_module
 
+from .mlflow_defaults import DEFAULTS
+
 TYPE_CHECKING = False  # True for type checkers; importing `typing` takes as long as the rest of `repro --help`
 if TYPE_CHECKING:
     from .command import experiment_command as experiment_command
@@ -24,20 +26,7 @@ if TYPE_CHECKING:
     from .tracking.run import validate_required_tags as validate_required_tags
     from .tracking.store import tracking_uri as tracking_uri
 
-# MLflow reads these when it is imported or sends a request. A variable that is set already wins.
-_MLFLOW = {
-    # MLflow reports its use to its makers; a training run sends requests to the team's server only.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # MLflow prints the run's URL, which takes a request; our commands print it.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow waits four minutes for an unreachable server; training must not hang that long.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # which may be an hour
-}
-for _name, _value in _MLFLOW.items():
+for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
 
 _MODULE_OF = {

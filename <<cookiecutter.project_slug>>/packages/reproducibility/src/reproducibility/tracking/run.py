@@ -26,9 +26,10 @@ from .context import tags_given
 from .failure import Interruption, is_outage, reason
 from .fluent import log_into, log_into_open_runs
 from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
+from .patience import long_waits, short_waits
 from .preflight import preflight, unrecorded_code
 from .process import this_process
-from .store import connect, experiment_id, reachable, short_waits, unavailable
+from .store import connect, experiment_id, reachable, unavailable
 
 if TYPE_CHECKING:
     import mlflow
@@ -81,6 +82,7 @@ def tracked_run(
                 _log(client, run_id, provenance)
             provenance.seeding.apply()
             block.enter_context(opened(run_id, provenance.tags))
+            block.enter_context(long_waits())
             log_into_open_runs()
             say(f"run {run_id} is recording")
             yield run

@@ -18,6 +18,7 @@ from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation
 from ..project import BASE_CONFIG, PROJECT_ROOT
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
+from .patience import short_waits
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 FILE = "sqlite:///"
 _ARTIFACTS = "mlartifacts"
-# While a person waits: at the first request, and when a failed run is ended.
-_SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
 _DATABASE_RETRIES = 5  # MLflow waits less than three seconds in all between five tries, but a hundred between its ten
 
 
@@ -245,18 +244,3 @@ def _create_once(uri: str, database: Path) -> None:
             os.replace(unfinished, database)
     except OSError as error:
         raise unavailable(uri, error) from error
-
-
-@contextmanager
-def short_waits() -> Iterator[None]:
-    """Inside, MLflow gives up a request to an unreachable server within ten seconds."""
-    before = {name: os.environ.get(name) for name in _SHORT_WAITS}
-    os.environ.update(_SHORT_WAITS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
