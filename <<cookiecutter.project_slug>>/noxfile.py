@@ -1,7 +1,12 @@
 """Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, tests, lint. All: `nox -l`"""
 
+import os
+import re
+import shutil
 import sys
+import tempfile
 import webbrowser
+from pathlib import Path
 
 import nox
 
@@ -17,6 +22,15 @@ LOCKS = {
     "requirements-server.txt": ([PYPROJECTS[1], "--extra=server", "--group=build"], None),
 }
 
+# Variables of uv in a user's shell may say from where packages come and where they are kept, and not what is installed.
+UV_MAY_SAY = (
+    *("UV_CACHE_DIR", "UV_CONCURRENT_", "UV_CREDENTIALS_DIR", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL"),
+    *("UV_FIND_LINKS", "UV_HTTP_", "UV_INDEX", "UV_INSECURE_HOST", "UV_KEYRING_PROVIDER", "UV_LINK_MODE"),
+    *("UV_NATIVE_TLS", "UV_NO_INDEX", "UV_NO_PROGRESS", "UV_OFFLINE", "UV_PYTHON_", "UV_SSL_", "UV_SYSTEM_CERTS"),
+)
+for variable in [each for each in os.environ if each.startswith("UV_") and not each.startswith(UV_MAY_SAY)]:
+    del os.environ[variable]
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"  # install the Python you chose: nox downloads none without being asked
@@ -31,9 +45,10 @@ def install(session: nox.Session, lock: str, *where: str) -> None:
     that name another environment than the session's.
     """
     packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
-    editable = ["--no-deps", "--no-build-isolation", *(f"--editable={package}" for package in packages)]
+    # A folder has no hash: --no-require-hashes is for users whose uv.toml asks for hashes everywhere.
+    options = ["--quiet", *where, "--no-deps", "--no-build-isolation", "--no-require-hashes"]
     session.run_install("uv", "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
-    session.run_install("uv", "pip", "install", "--quiet", *where, *editable, external=True)
+    session.run_install("uv", "pip", "install", *options, *(f"--editable={each}" for each in packages), external=True)
 
 
 @nox.session(python=PYTHON)
@@ -100,18 +115,36 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
+def require_index(session: nox.Session, lock: str) -> None:
+    """End the session if the text *lock* has a requirement that is not a version of a package in an index."""
+    others = [line for line in lock.splitlines() if line[:1] not in ("", "#", " ") and not re.match(r"[^\s@]+==", line)]
+    if others:
+        names = ", ".join(line.partition(" @ ")[0] for line in others)
+        session.error(
+            f"{names}: from git, a folder or an address, and in no index that would keep it. Publish a wheel of it in "
+            "a package index, or move its code into src/. No lock was changed."
+        )
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Pin what both pyproject.toml files ask for, with hashes, for every platform: nox -s lock [-- --upgrade]"""
-    for name, (sources, kept_to) in LOCKS.items():
-        session.run(
-            *["uv", "pip", "compile", *sources, "--output-file", name, "--quiet"],
-            *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
-            *["--custom-compile-command", "nox -s lock"],
-            *([f"--constraints={kept_to}"] if kept_to else []),
-            *session.posargs,
-            external=True,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (sources, kept_to) in LOCKS.items():
+            made = Path(folder, name)
+            if Path(name).exists():
+                shutil.copyfile(name, made)  # uv keeps to the versions in it
+            session.run(
+                *["uv", "pip", "compile", *sources, "--output-file", str(made), "--quiet"],
+                *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
+                *["--custom-compile-command", "nox -s lock"],
+                *([f"--constraints={Path(folder, kept_to)}"] if kept_to else []),
+                *session.posargs,
+                external=True,
+            )
+            require_index(session, made.read_text("utf-8"))
+        for name in LOCKS:
+            shutil.copyfile(Path(folder, name), name)
 
 
 @nox.session(venv_backend="none")

@@ -11,7 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, Render
+import uv
+from conftest import TEMPLATE, Render, python_of
 
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 ASKED = [question for question in QUESTIONS if not question.startswith("_")]
@@ -63,6 +64,23 @@ def assert_first_commit(git, project: Path) -> None:
 
 
 # The template and its questions
+
+
+def test_the_oldest_cookiecutter_that_is_allowed_renders_the_template(
+    clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    allowed = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    (floor,) = (each.partition(">=")[2] for each in allowed if each.startswith("cookiecutter>="))
+    python = python_of(tmp_path / "venv")
+    for command in (
+        ("venv", "--quiet", "--python", sys.executable, tmp_path / "venv"),
+        ("pip", "install", "--quiet", "--python", python, f"cookiecutter=={floor}"),
+    ):
+        subprocess.run([uv.find_uv_bin(), *command], env=clean_env, check=True)
+    render = [python, "-m", "cookiecutter", "--no-input", "--output-dir", tmp_path, TEMPLATE]
+    done = subprocess.run(render, env=clean_env, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert answers_of(tmp_path / SLUG)["project_name"]
 
 
 def test_each_question_is_explained_and_no_other_is_asked() -> None:

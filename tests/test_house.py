@@ -24,7 +24,7 @@ provenance
 project
 rules
 policy evidence
-config git
+config git ending
 lockfile display tags digest secrets mlflow_defaults
 errors
 """

@@ -1,6 +1,8 @@
 """The generated project as it lies there: its exact files, its own lint, its words."""
 
+import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -104,6 +106,62 @@ def test_the_locks_agree_with_each_other(project: Path) -> None:
     # What talks to S3 wants an older python-dateutil, which in turn needs no time zones beside the system's.
     both = training.keys() & server.keys()
     assert {name for name in both if training[name] != server[name]} <= {"python-dateutil", "tzdata"}
+
+
+WHERE = {  # a requirement that no index has, and the settings that say where it is
+    "git": ("left-pad @ git+file://{folder}", ""),
+    "a folder": ("left-pad @ file://{folder}", ""),
+    "a folder by its path": ("left-pad", '[tool.uv.sources]\nleft-pad = {{ path = "{folder}" }}\n'),
+    "a folder in place": ("left-pad", '[tool.uv.sources]\nleft-pad = {{ path = "{folder}", editable = true }}\n'),
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_requirement_that_no_index_has_ends_nox_lock_and_changes_no_lock(
+    where: str, fresh_project: Path, run_in, tmp_path: Path
+) -> None:
+    folder = tmp_path / "left-pad"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[project]\nname = "left-pad"\nversion = "1.3"\n', encoding="utf-8")
+    for command in ("git init -q", "git add .", "git -c user.name=Ada -c user.email=ada@example.com commit -qm first"):
+        run_in(folder, *command.split(), check=True)
+    requirement, settings = (text.format(folder=folder.as_posix()) for text in WHERE[where])
+    file = fresh_project / "pyproject.toml"
+    text = file.read_text("utf-8").replace('dependencies = ["', f'dependencies = ["{requirement}", "')
+    file.write_text(f"{text}\n{settings}", encoding="utf-8")
+    done = run_in(fresh_project, "nox", "-s", "lock", env={"PYTHONPATH": None})
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "left-pad" in told and ": from git, a folder or an address, and in no index" in told
+    assert "Publish a wheel of it in a package index, or move its code into src/" in told
+    assert run_in(fresh_project, "git", "status", "--porcelain", check=True).stdout == " M pyproject.toml\n"
+
+
+@pytest.mark.whole
+def test_nox_lock_keeps_to_the_versions_that_are_locked(fresh_project: Path, run_in) -> None:
+    done = run_in(fresh_project, "nox", "-s", "lock", env={"PYTHONPATH": None, "UV_RESOLUTION": "lowest"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run_in(fresh_project, "git", "status", "--porcelain", check=True).stdout == ""
+
+
+def test_the_sessions_take_from_a_shell_only_where_packages_come_from(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"UV_CACHE_DIR", "UV_INDEX_URL", "UV_INDEX_OURS_PASSWORD", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL"}
+    kept |= {"UV_PYTHON_INSTALL_DIR", "UV_NATIVE_TLS", "SSL_CERT_FILE", "HTTPS_PROXY", "UV"}
+    dropped = {
+        "UV_REQUIRE_HASHES",
+        "UV_RESOLUTION",
+        "UV_PRERELEASE",
+        "UV_EXCLUDE_NEWER",
+        "UV_OVERRIDE",
+        "UV_CONSTRAINT",
+    }
+    dropped |= {"UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_CONFIG_FILE", "UV_TORCH_BACKEND", "UV_NO_BINARY"}
+    for name in kept | dropped:
+        monkeypatch.setenv(name, "x")
+    runpy.run_path(str(project / "noxfile.py"))
+    assert (kept | dropped) & os.environ.keys() == kept
 
 
 def test_every_task_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:

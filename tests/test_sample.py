@@ -70,9 +70,15 @@ def test_one_config_gives_the_same_numbers_twice_and_another_seed_others(fresh_p
 
 
 def test_the_project_passes_its_own_lint_and_tests_and_dev_makes_the_same_environment(
-    fresh_project: Path, run_in
+    fresh_project: Path, run_in, tmp_path: Path
 ) -> None:
-    done = run_in(fresh_project, "nox", "-s", "lint", "tests", "dev", env=OWN)
+    """Also for a user who has told uv to install in other ways."""
+    (tmp_path / "uv").mkdir()
+    (tmp_path / "uv" / "uv.toml").write_text("[pip]\nrequire-hashes = true\n", encoding="utf-8")
+    (tmp_path / "constraints.txt").write_text("click<1\n", encoding="utf-8")
+    ways = {"UV_REQUIRE_HASHES": "1", "UV_SYSTEM_PYTHON": "1", "UV_CONSTRAINT": str(tmp_path / "constraints.txt")}
+    ways |= {"UV_NO_BINARY": "1", "UV_PYTHON": "3.7", "XDG_CONFIG_HOME": str(tmp_path)}
+    done = run_in(fresh_project, "nox", "-s", "lint", "tests", "dev", env=OWN | ways)
     assert done.returncode == 0, done.stdout + done.stderr
     (of_tests,) = fresh_project.glob(".nox/tests*")
     packages = [

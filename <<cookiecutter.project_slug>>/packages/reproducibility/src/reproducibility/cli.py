@@ -48,7 +48,13 @@ def train(config: str, options: tuple[str, ...]) -> None:
     asks_for_help = config in ("-h", "--help")
     sys.argv = [str(script), *((config,) if asks_for_help else ("--config", config)), *options]
     sys.path.insert(0, str(script.parent))  # as `python scripts/train.py` does
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except click.ClickException:
+        raise
+    except Exception:  # of the user's own code: it needs its traceback, and the training failed
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 @repro.command(epilog=_RUN)
@@ -267,12 +273,15 @@ def run(embedded: bool, host: str, port: int) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command in *argv*, by default the arguments of this process.
 
-    A refusal ends with one message and no traceback, Ctrl-C with status 130.
+    See `ending.end` for how a command ends that raises something.
     """
+    from .display import let_any_text_pass, require_working_directory
+
+    let_any_text_pass()
     try:
+        require_working_directory()
         sys.exit(repro.main(argv, prog_name="repro", standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
+    except Exception as error:
+        from .ending import end
+
+        end(error)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import click
 
 from .config.loader import Config, load
+from .display import as_utf8, let_any_text_pass, require_working_directory
 from .errors import refuse
 
 C = TypeVar("C", bound=Config)
@@ -36,6 +37,9 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
     def command(
         path: Path, overrides: tuple[str, ...], as_json: bool, container: bool, snapshot: bool, base: str | None
     ) -> None:
+        let_any_text_pass()
+        require_working_directory()
+        overrides = tuple(map(as_utf8, overrides))
         if container:
             from .container.run import train
 

@@ -5,12 +5,13 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .errors import printable
+from .errors import printable, refuse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,9 +35,35 @@ def listed(names: Iterable[str], most: int = 5, limit: int = 200) -> str:
 
 def shown_path(path: Path) -> str:
     """Return a path inside the working directory relative to it, any other path absolute; with forward slashes."""
-    absolute = Path(os.path.abspath(path))
-    here = Path.cwd()
+    try:
+        absolute, here = Path(os.path.abspath(path)), Path.cwd()
+    except FileNotFoundError:  # the working directory was removed
+        return one_line(path.as_posix(), 300)
     return one_line((absolute.relative_to(here) if absolute.is_relative_to(here) else absolute).as_posix(), 300)
+
+
+def as_utf8(text: str) -> str:
+    """Return *text* that came from the system (a variable, an argument) as UTF-8, whatever encoding the locale names.
+
+    What is not UTF-8 becomes a replacement character.
+    """
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
+def let_any_text_pass() -> None:
+    """Let standard output and errors escape the characters that their encoding lacks, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def require_working_directory() -> None:
+    """Raise Refused if the working directory was removed: no relative path means anything then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        problem = "the folder that this shell works in was removed"
+        refuse("working directory", problem, "cd to one that exists, for instance to the project's again")
 
 
 def say(text: str) -> None:

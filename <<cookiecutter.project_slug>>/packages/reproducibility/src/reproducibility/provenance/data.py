@@ -19,7 +19,7 @@ from ..project import CACHE, PROJECT_ROOT
 from .code import inside_image
 from .data_files import data_files
 from .data_place import require_place
-from .pointers import LARGEST, PointerFound, pointer_of, refuse_pointers, require_data_of_dvc
+from .pointers import BEGINNINGS, LARGEST, PointerFound, pointer_of, refuse_pointers, require_data_of_dvc
 
 _KEY = "data_version"
 _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
@@ -180,7 +180,7 @@ def _data_file(name: str, place: str, known: "StatCache", pointers: bool) -> Dat
         os.close(descriptor)
     if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
         _refuse_changed(place)
-    tool = pointer_of(start) if size <= LARGEST else None
+    tool = pointer_of(start) if size <= LARGEST and start.startswith(BEGINNINGS) else None
     if tool and not pointers:
         raise PointerFound(tool, place)
     value = hasher.hexdigest()

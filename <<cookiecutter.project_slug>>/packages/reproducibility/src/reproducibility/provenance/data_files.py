@@ -26,20 +26,21 @@ def data_files(path: Path, not_versioned: Sequence[str] = ()) -> Iterator[tuple[
     require_place(str(path), path)
     top = os.path.realpath(path, strict=True)
     if os.path.isdir(top):
-        yield from _files_in_folder(top, re.compile("|".join(map(translate, not_versioned)) or r"(?!)"))
+        yield from _files_in_folder(top, re.compile("|".join(map(translate, not_versioned))) if not_versioned else None)
     else:
         _require_plain_file(top)
         yield ".", top
 
 
-def _files_in_folder(top: str, left_out: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+def _files_in_folder(top: str, left_out: re.Pattern[str] | None) -> Iterator[tuple[str, str]]:
     pending: list[tuple[str, str, tuple[str, ...]]] = [("", top, ())]
     while pending:
         prefix, folder, above = pending.pop()
         above = (*above, folder)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if left_out.match(name := prefix + entry.name):
+                name = prefix + entry.name
+                if left_out and left_out.match(name):
                     continue
                 place = _followed(entry.path, top, above) if _is_link(entry) else entry.path
                 if entry.is_dir():

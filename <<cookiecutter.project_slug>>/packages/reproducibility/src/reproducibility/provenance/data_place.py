@@ -35,6 +35,9 @@ def require_place(path: str, place: Path) -> None:
         return
     except FileNotFoundError:
         pass
+    except UnicodeEncodeError as error:
+        problem = f"{one_line(path, 300)} cannot be a file's name in the encoding of this shell ({error.encoding})"
+        refuse(_KEY, problem, "set PYTHONUTF8=1, or a locale such as C.UTF-8")
     except OSError:  # something is there: whoever reads it says what is wrong
         return
     shown = one_line(path, 300)

@@ -13,6 +13,7 @@ from ..config.loader import Config
 from ..config.values import config_digest, flatten
 from ..config.yaml import to_yaml
 from ..digest import canonical, digest
+from ..display import as_utf8
 from ..errors import Refused, Violation, refuse
 from ..evidence import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH
 from ..git.state import GitState
@@ -183,14 +184,14 @@ def author() -> str:
     if (named := os.environ.get("AUTHOR")) is not None:
         if not named.strip():
             refuse("author", "AUTHOR is set but empty", "unset it, or set it to your name")
-        return named.strip()
+        return as_utf8(named).strip()
     named = author_in_git(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
     if named is None:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
         if inside_image(PROJECT_ROOT):
             fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
         refuse("author", "nobody is named as the author of this run", fix)
-    return named
+    return as_utf8(named)
 
 
 def entry_point() -> str | None:

@@ -11,6 +11,7 @@ import click
 from ..config.loader import Config
 from ..config.yaml import parse_yaml, to_yaml
 from ..digest import canonical
+from ..display import require_working_directory
 from ..errors import Refused, Violation, refuse
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
@@ -31,6 +32,7 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
 
     begun: the run was created before and is in an experiment already, so that the config need not name one.
     """
+    require_working_directory()
     if not isinstance(config, Config | Mapping):
         fix = "load it: `load(Path('configs/experiment.yaml'), ExperimentConfig)`"
         refuse("config", f"it is of type {type(config).__name__}, not a config", fix)

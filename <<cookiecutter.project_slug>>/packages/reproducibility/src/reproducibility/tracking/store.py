@@ -95,12 +95,12 @@ def tracking_uri() -> str:
 
     A relative sqlite path in base.yaml starts at the project root, one in the environment at the working folder.
     """
-    uri, base = os.environ.get("MLFLOW_TRACKING_URI"), Path.cwd()
+    uri, base = os.environ.get("MLFLOW_TRACKING_URI"), Path()
     if not uri:
         uri, base = load_section(BASE_CONFIG, "tracking", Tracking).uri, PROJECT_ROOT
     elif problem := _problem(uri):
         raise unavailable(uri, problem)
-    return f"{FILE}{(base / uri.removeprefix(FILE)).as_posix()}" if uri.startswith(FILE) else uri
+    return f"{FILE}{(base / uri.removeprefix(FILE)).absolute().as_posix()}" if uri.startswith(FILE) else uri
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""What a person sees of a command in unusual surroundings: one message, and a status that means it."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from conftest import code_of
+from workbench import INSIDE, SCRIPTS, Workbench
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale C and keeps a folder that is in use")
+
+# Python then reads and writes ASCII only, as in an old container or a bare cron job.
+ASCII = {"LC_ALL": "C", "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
+AUTHOR = {"AUTHOR": "Jörg Müller"}
+CHECKS = {"validate": ("last",), "audit": (), "diff": ("last", "last"), "checklist": ()}
+
+
+@pytest.fixture(scope="module")
+def workbench(
+    run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Workbench:
+    """A project with one finished run, whose author, config and message of a failure need more than ASCII."""
+    folder = tmp_path_factory.mktemp("commands")
+    workbench = Workbench(run_in, Path(shutil.copytree(project, folder / project.name)))
+    workbench.add("attempt.py", "click_command.py")
+    workbench.commit()
+    train = ("python", "scripts/attempt.py", "--config", "configs/experiment.yaml", "--set", "experiment_name=größe")
+    done = workbench.run(*train, env=ASCII | AUTHOR, fresh=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stdout + done.stderr
+    assert INSIDE in done.stdout
+    return workbench
+
+
+@POSIX
+def test_names_outside_ascii_are_recorded_as_they_are(workbench: Workbench) -> None:
+    (run,) = workbench.every_run()
+    assert run.tags["author"] == run.tags["mlflow.user"] == "Jörg Müller"
+    assert run.params["experiment_name"] == "größe"
+
+
+@POSIX
+def test_an_author_whom_git_names_is_recorded_too(workbench: Workbench, tmp_path: Path) -> None:
+    copy = Workbench(workbench._run_in, Path(shutil.copytree(workbench.path, tmp_path / "copy", symlinks=True)))
+    copy.git("config", "user.name", "Zoë Ångström")
+    done = copy.run("python", "scripts/click_command.py", env=ASCII, fresh=True)
+    assert done.returncode == 0, done.stderr
+    assert copy.runs()["run"].tags["author"].startswith("Zoë Ångström <")
+
+
+@POSIX
+@pytest.mark.parametrize("command", CHECKS)
+@pytest.mark.parametrize("encoding", ["locale", "ascii", "latin-1"])
+def test_output_that_the_encoding_lacks_is_escaped(workbench: Workbench, command: str, encoding: str) -> None:
+    usual = workbench.run("repro", command, *CHECKS[command], env=AUTHOR)
+    env = AUTHOR | (ASCII if encoding == "locale" else {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    done = workbench.run("repro", command, *CHECKS[command], env=env, fresh=True, encoding="latin-1")
+    assert done.returncode == usual.returncode, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+
+
+@POSIX
+def test_data_whose_name_the_encoding_lacks_is_refused(workbench: Workbench) -> None:
+    workbench.write("data/größe.csv", "1\n")
+    workbench.write("configs/umlaut.yaml", "extends: experiment.yaml\ndata:\n  path: data/größe.csv\n")
+    train = ("python", "scripts/attempt.py", "--config", "configs/umlaut.yaml")
+    done = workbench.run(*train, env=ASCII, fresh=True)
+    assert (done.returncode, INSIDE in done.stdout, "Traceback" in done.stderr) == (2, False, False), done.stderr
+    assert "cannot be a file's name in the encoding of this shell" in done.stderr
+    assert "PYTHONUTF8=1" in done.stderr
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_an_error_that_nobody_foresaw_is_one_line_and_status_2(
+    workbench: Workbench, command: str, tmp_path: Path
+) -> None:
+    """A damaged installation: a library is there, and what is used of it is not."""
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "__init__.py").touch()
+    env = {"PYTHONPATH": f"{tmp_path}:{code_of(workbench.path)}"}
+    done = workbench.run("repro", command, *CHECKS[command], env=env, fresh=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: repro: it met an error that it does not know (")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith(
+        "To fix it: run it again with REPRODUCIBILITY_TRACEBACK=1, which shows where it happened\n"
+    )
+    shown = workbench.run("repro", command, *CHECKS[command], env=env | {"REPRODUCIBILITY_TRACEBACK": "1"}, fresh=True)
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("Traceback (most recent call last):")
+    assert shown.stderr.endswith(done.stderr)
+
+
+def test_an_error_in_the_user_s_own_script_keeps_its_traceback(workbench: Workbench) -> None:
+    """The training failed, and that is status 1."""
+    workbench.edit("scripts/train.py", "from reproducibility", "1 / 0\nfrom reproducibility")
+    try:
+        done = workbench.run("repro", "train", "configs/experiment.yaml", fresh=True)
+    finally:
+        workbench.git("checkout", "--quiet", "scripts/train.py")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr and "scripts/train.py" in done.stderr
+
+
+@POSIX
+@pytest.mark.parametrize("command", ["validate", "audit", "diff", "checklist", "train", "script", "code"])
+def test_a_working_directory_that_was_removed(workbench: Workbench, command: str, tmp_path: Path) -> None:
+    """A shell is there before its folder goes, so a shell removes the folder under the command."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    config = str(workbench.path / "configs" / "experiment.yaml")
+    argv = {
+        "train": ("repro", "train", config),
+        "script": ("python", str(workbench.path / "scripts" / "attempt.py"), "--config", config),
+        "code": ("python", str(workbench.path / "scripts" / "click_command.py")),
+    }.get(command, ("repro", command, *CHECKS.get(command, ())))
+    before = len(workbench.every_run())
+    shell = ("sh", str(SCRIPTS / "without_a_folder.sh"), str(gone), *argv)
+    done = workbench.run(*shell, cwd=gone, fresh=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    expected = "working directory: the folder that this shell works in was removed. To fix it: cd to one that exists"
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(workbench.every_run()) == before
