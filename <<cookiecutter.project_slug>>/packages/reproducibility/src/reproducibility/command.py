@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import click
 
-from .config.loader import Config, load
+from .config.loader import Config
 from .errors import refuse
+from .project import load
 
 C = TypeVar("C", bound=Config)
 
