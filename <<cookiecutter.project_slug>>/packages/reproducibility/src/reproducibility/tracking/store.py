@@ -18,6 +18,7 @@ from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, refu
 from ..project import BASE_CONFIG, PROJECT_ROOT
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
+from .schema import schema_problem
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,10 +39,13 @@ def unavailable(
 
     fix: what to do, as a sentence without its full stop; by default what usually helps with such a store.
     """
-    why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
-    if fix is None:
-        fix = _usual_fix(uri, why)
-    return kind(f"the tracking store {without_credentials(uri)} cannot be used: {why.rstrip('.')}. {fix}.")
+    shown = without_credentials(uri)
+    if schema := schema_problem(shown, str(reason)):
+        why, fix = schema
+    else:
+        why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
+        fix = fix or _usual_fix(uri, why)
+    return kind(f"the tracking store {shown} cannot be used: {why.rstrip('.')}. {fix}.")
 
 
 def _usual_fix(uri: str, why: str) -> str:
