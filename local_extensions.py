@@ -44,8 +44,8 @@ FORMER_STDLIB = {
 TOOLS = {"nox", "pip", "pkg_resources", "reproducibility", "setuptools", "test", "uv", "wheel"}
 # The names that locked packages are imported by, if they are not those of the packages.
 IMPORTED_AS = {
-    "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "markdown_it", "mpl_toolkits",
-    "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml",
+    "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "ipykernel_launcher", "jupyter",
+    "markdown_it", "mpl_toolkits", "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml", "zmq",
 }  # fmt: skip
 # Not installed. Libraries that are installed try to import these, and would import the project instead.
 LOOKED_FOR = {

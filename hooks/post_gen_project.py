@@ -17,15 +17,18 @@ FIRST_COMMIT = {
     "core.hooksPath": os.devnull,
     "commit.gpgSign": "false",
 }
-# What git gets: who the user is, and where the settings are. GIT_DIR and others would name another repository.
+# What git gets of its variables: where the settings are. GIT_DIR and others would name another repository. Names of
+# people are left out, because the answer says who makes the project.
 KEPT = (
-    "GIT_AUTHOR_",
-    "GIT_COMMITTER_",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_DATE",
     "GIT_CONFIG_GLOBAL",
     "GIT_CONFIG_SYSTEM",
     "GIT_CONFIG_NOSYSTEM",
     "GIT_EXEC_PATH",
 )
+ROLES = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
+IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 
 
 def main() -> None:
@@ -60,12 +63,19 @@ def first_commit() -> str:
     try:
         done("init", "--quiet", "--template=")
         done("symbolic-ref", "HEAD", "refs/heads/main")
-        if not identity_known():
-            name, _, email = AUTHOR.removesuffix(">").partition(" <")
-            email = email or "noreply@localhost"  # git wants one, and nobody gave one
+        known = known_identity()
+        name, _, email = AUTHOR.removesuffix(">").partition(" <")
+        # git wants an address, and the answer may have none.
+        email = email or setting("user.email") or "noreply@localhost"
+        if known != f"{name} <{email}>":
             done("config", "user.name", name)
             done("config", "user.email", email)
-            note = f"\ngit has no name for you: in this repository, and nowhere else, you are now {name} <{email}>."
+            note = f"\nAs you answered: in this repository, and nowhere else, you are now {name} <{email}>."
+            if known:
+                note += f" Elsewhere git knows you as {known}."
+        answered = {"NAME": name, "EMAIL": email}
+        if others := [key for key in IDENTITY if os.environ.get(key, own := answered[key.split("_")[2]]) != own]:
+            note += f"\nFor git your environment comes first: to be who you answered, unset {', '.join(others)}."
         done("add", "--all")
         done("commit", "--quiet", "--no-verify", "--message", "Generate the project from its template")
     except subprocess.CalledProcessError as error:
@@ -76,10 +86,14 @@ def first_commit() -> str:
     return f"Made a git repository with the first commit.{note}"
 
 
-def identity_known() -> bool:
-    """Whether the user gave git a name and an address; git's guesses from the machine do not count."""
-    roles = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
-    return all(git("-c", "user.useConfigOnly=true", "var", role).returncode == 0 for role in roles)
+def known_identity() -> str:
+    """Return `Name <email>` as git's settings have it, else nothing; git's guesses from the machine do not count."""
+    known = {git("-c", "user.useConfigOnly=true", "var", role).stdout.rpartition(">")[0] for role in ROLES}
+    return f"{known.pop()}>" if len(known) == 1 and "" not in known else ""
+
+
+def setting(key: str) -> str:
+    return git("config", "--get", key).stdout.strip()
 
 
 def done(*arguments: str) -> None:

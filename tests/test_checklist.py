@@ -144,7 +144,10 @@ def test_a_reproduced_run_passes_and_is_found_without_its_id(workbench: ReviewWo
 
 def test_two_runs_from_the_same_inputs_are_reproductions_of_each_other(workbench: ReviewWorkbench, run_id: str) -> None:
     second = workbench.train()
-    assert workbench.ask("--run", second).not_passing() == []
+    found = workbench.ask("--run", second)
+    assert found.not_passing() == []
+    assert f"to promote its model: repro reproduce {second[:8]}" in found.texts["seed"]
+    assert "to promote" not in workbench.ask("--run", run_id).texts["seed"]
 
 
 def test_without_a_run_it_says_how_to_make_one(workbench: ReviewWorkbench, run_id: str, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The context provider: runs that were started without `tracked_run` carry the same tags, from anywhere."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from shutil import copytree, move
 from subprocess import CompletedProcess
@@ -52,6 +54,24 @@ def test_an_autologged_run_carries_the_tags(workbench: Workbench, commits: tuple
     (autologged,) = runs.keys() - named
     assert OURS <= runs[autologged].tags.keys()
     assert "estimator_name" in runs[autologged].tags
+    with closing(sqlite3.connect(workbench.store)) as database:
+        query = (
+            "SELECT e.name, e.artifact_location FROM experiments e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
+        )
+        ((experiment, place),) = database.execute(query, (runs[autologged].id,)).fetchall()
+    assert experiment == "penguin-classifier"
+    assert place == (workbench.path / "mlartifacts").as_uri()
+
+
+def test_what_an_autologged_run_lacks_is_said_once_with_a_recipe(workbench: Workbench) -> None:
+    changed = workbench.write("scripts/new.py", "")
+    try:
+        done = workbench.script("autologged.py", env=store_at(workbench.path.parent / "autologged.db"), fresh=True)
+    finally:
+        changed.unlink()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("this run cannot be reproduced. uncommitted_changes: the work tree has changes") == 1
+    assert "    with tracked_run(load(" in done.stderr
 
 
 def test_a_commit_made_meanwhile_is_seen(workbench: Workbench, commits: tuple[str, str]) -> None:

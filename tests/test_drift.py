@@ -251,6 +251,24 @@ def test_a_package_that_cannot_be_read_is_named_by_a_run_and_by_plain_mlflow(wor
     assert f"environment: {site}/accents-1.0.dist-info: its metadata is not UTF-8" in done.stderr
 
 
+def test_many_packages_of_no_lock_are_one_line(workbench: Workbench) -> None:
+    site = workbench.path.parent / "site"
+    for number in range(9):
+        install(site, f"tool{number}", "1.0")
+    done = run_with_drift(workbench)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "environment_drift: 11 packages are installed but in no lock: left-pad 1.3, reproducibility" in done.stderr
+    assert "and 6 more. To fix it: nox -s dev" in done.stderr
+    assert done.stderr.count("environment_drift: ") == 2  # click's other version has a line of its own
+
+
+def test_a_notebook_in_the_locked_environment_records_a_run(workbench: Workbench) -> None:
+    done = workbench.script("notebook.py", fresh=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["ok"] * 3), done.stdout + done.stderr
+    run = workbench.runs()["notebook"]
+    assert (run.status, run.metrics) == ("FINISHED", {"loss": 1.0})
+
+
 def test_drift_is_recorded_where_the_policy_says_so(workbench: Workbench) -> None:
     workbench.edit("configs/base.yaml", "environment_drift: refuse", "environment_drift: record")
     done = run_with_drift(workbench)

@@ -183,23 +183,36 @@ def test_author_without_address_can_commit(author: str, render: Render, git, tmp
     assert_first_commit(git, tmp_path / SLUG)
 
 
-def test_identity_that_git_has_is_kept(render: Render, git, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("author", "carried"), [(ADA, ADA), ("Ada", "Ada <grace@example.com>")])
+def test_author_is_who_makes_it_where_git_knows_somebody_else(
+    author: str, carried: str, render: Render, git, tmp_path: Path
+) -> None:
     env = settings_file(tmp_path / "gitconfig", "[user]\n\tname = Grace\n\temail = grace@example.com\n")
+    done = render({"author": author}, tmp_path / "out", env=env)
+    assert f"in this repository, and nowhere else, you are now {carried}" in done.stdout
+    assert "Elsewhere git knows you as Grace <grace@example.com>." in done.stdout
+    assert git(tmp_path / "out" / SLUG, "log", "--format=%an <%ae> %cn <%ce>") == f"{carried} {carried}"
+    assert "Grace" in (tmp_path / "gitconfig").read_text("utf-8")
+
+
+def test_author_whom_git_knows_needs_no_setting(render: Render, git, tmp_path: Path) -> None:
+    env = settings_file(tmp_path / "gitconfig", "[user]\n\tname = Ada Lovelace\n\temail = ada@example.com\n")
     done = render({"author": ADA}, tmp_path / "out", env=env)
     assert "you are now" not in done.stdout
-    assert git(tmp_path / "out" / SLUG, "log", "--format=%an <%ae>") == "Grace <grace@example.com>"
+    assert git(tmp_path / "out" / SLUG, "log", "--format=%an <%ae>") == ADA
     assert "user." not in git(tmp_path / "out" / SLUG, "config", "--local", "--list")
 
 
-def test_identity_in_the_environment_is_kept(render: Render, git, tmp_path: Path) -> None:
+def test_variables_that_would_hide_the_author_are_named(render: Render, git, tmp_path: Path) -> None:
     env = {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
         for key, value in (("NAME", "Eve"), ("EMAIL", "e@e"))
     }
     done = render({"author": ADA}, tmp_path, env=env)
-    assert "you are now" not in done.stdout
-    assert git(tmp_path / SLUG, "log", "--format=%an <%ae>") == "Eve <e@e>"
+    names = "GIT_AUTHOR_NAME, GIT_AUTHOR_EMAIL, GIT_COMMITTER_NAME, GIT_COMMITTER_EMAIL"
+    assert f"to be who you answered, unset {names}." in done.stdout
+    assert git(tmp_path / SLUG, "log", "--format=%an <%ae> %cn <%ce>") == f"{ADA} {ADA}"
 
 
 def test_half_an_identity_is_completed(render: Render, git, tmp_path: Path) -> None:

@@ -43,8 +43,11 @@ def by_hand(workbench: Workbench, runs: dict[str, str]) -> dict[str, str | None]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def promote(workbench: Workbench, run_id: str, *options: str) -> CompletedProcess[str]:
-    return workbench.run("repro", "promote", run_id, "--model", "penguins", "--alias", "champion", *options)
+def promote(
+    workbench: Workbench, run_id: str, *options: str, env: dict[str, str] | None = None
+) -> CompletedProcess[str]:
+    command = ["repro", "promote", run_id, "--model", "penguins", "--alias", "champion", *options]
+    return workbench.run(*command, env=env)
 
 
 @contextmanager
@@ -65,6 +68,7 @@ def test_a_run_that_nobody_reproduced_is_not_promoted(workbench: Workbench, runs
     done = promote(workbench, runs["plain"])
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert f"To fix it: repro reproduce {runs['plain']}" in done.stderr
+    assert "a second training, which the checklist accepts, is not enough here" in done.stderr
     assert ("penguins",) not in registered(workbench)[0]
 
 
@@ -138,6 +142,18 @@ def test_an_alias_whose_run_was_altered_since_is_named_by_the_audit(
     assert all("git_branch: 'forged' instead of 'main'" in found[0] for found in problems)
     assert promoted.returncode == 1
     assert "git_branch: 'forged' instead of 'main'" in promoted.stderr
+
+
+def test_another_registry_is_named(workbench: Workbench, runs: dict[str, str]) -> None:
+    own = {"MLFLOW_REGISTRY_URI": "sqlite:///mlflow.db"}
+    assert promote(workbench, runs["plain"], env=own).returncode == 1  # for another reason
+    done = promote(workbench, runs["reproduced"], env={"MLFLOW_REGISTRY_URI": "sqlite:///other.db"})
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert (
+        "MLFLOW_REGISTRY_URI: it names the registry sqlite:///other.db, and the runs are in sqlite:///" in done.stderr
+    )
+    assert "To fix it: unset it" in done.stderr
+    assert not (workbench.path / "other.db").exists()
 
 
 def registered(workbench: Workbench) -> tuple[list, list]:

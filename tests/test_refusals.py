@@ -427,3 +427,17 @@ def test_every_reason_is_reported_at_once(workbench: Workbench, refused: Refused
     }
     assert "Error: 10 things to fix:" in message
     assert message.count("To fix it: ") == 10
+
+
+@pytest.mark.parametrize("folder", ["data", "../elsewhere"])
+def test_a_config_is_found_from_any_folder(workbench: Workbench, folder: str) -> None:
+    (workbench.path / folder).mkdir(exist_ok=True)
+    done = workbench.script("load_config.py", cwd=workbench.path / folder)
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+    own = workbench.write(f"{folder}/configs/experiment.yaml", "seed: 7\n")
+    try:
+        done = workbench.script("load_config.py", cwd=workbench.path / folder)
+    finally:
+        own.unlink()
+        own.parent.rmdir()
+    assert "configs/experiment.yaml: experiment_name: is missing" in done.stderr

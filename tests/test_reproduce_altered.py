@@ -216,7 +216,9 @@ def test_decisions_rely_on_a_new_comparison_and_not_on_tags(workbench: TinyWorkb
         return done.stdout.strip(), done.stderr
 
     run_id = workbench.train("compared again")
-    assert "reproduced_by: the run was not reproduced yet. To fix it: repro reproduce" in compared(run_id)[1]
+    refusal = compared(run_id)[1]
+    assert "reproduced_by: the run was not reproduced yet; a second training, which the checklist" in refusal
+    assert "To fix it: repro reproduce" in refusal
     workbench.identical(run_id)
     assert compared(run_id)[0] == "identical"
     with closing(sqlite3.connect(workbench.store, isolation_level=None)) as database:

@@ -265,6 +265,30 @@ def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tm
 # --- an embedded database
 
 
+@pytest.mark.parametrize(
+    ("schema", "made", "fix"),
+    [
+        (
+            "867495a8f9d4",
+            "an older MLflow made it",
+            "Copy the database, then upgrade it with `mlflow db upgrade sqlite:///",
+        ),
+        ("f" * 12, "a newer MLflow made it", "Install the lock that recorded its last run"),
+    ],
+)
+def test_a_store_of_another_mlflow_is_named(
+    schema: str, made: str, fix: str, workbench: Workbench, recorded: Path, tmp_path: Path
+) -> None:
+    store = Path(copyfile(recorded / "mlflow.db", tmp_path / "other.db"))
+    with closing(sqlite3.connect(store)) as database, database:
+        (ours,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        database.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+    done = workbench.run("repro", "validate", "last", env=store_at(store))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert f"cannot be used: {made}, with schema {schema}; this is MLflow " in done.stderr
+    assert f", with schema {ours}. {fix}" in done.stderr
+
+
 def test_eight_processes_can_begin_with_no_store_at_once(workbench: Workbench, tmp_path: Path) -> None:
     store = tmp_path / "new" / "mlflow.db"
     done = workbench.run("python", "scripts/record_eight.py", env=store_at(store))

@@ -59,8 +59,4 @@ def log_model(model: Pipeline, split: Split) -> None:
         name="model",
         signature=infer_signature(split.x_train, model.predict(split.x_train)),
         pip_requirements=locked_requirements(),
-        skops_trusted_types=[
-            "numpy.dtype",
-            "sklearn.tree._tree.Tree",
-        ],  # skops loads no type that it was not told to trust
     )

@@ -15,11 +15,11 @@ TYPE_CHECKING = False  # True for type checkers; importing `typing` takes as lon
 if TYPE_CHECKING:
     from .command import experiment_command as experiment_command
     from .config.loader import Config as Config
-    from .config.loader import load as load
     from .config.values import Section as Section
     from .errors import Refused as Refused
     from .errors import Violation as Violation
     from .project import PROJECT_ROOT as PROJECT_ROOT
+    from .project import load as load
     from .project import locked_requirements as locked_requirements
     from .tracking.run import log_reproducibility_info as log_reproducibility_info
     from .tracking.run import tracked_run as tracked_run
@@ -36,7 +36,7 @@ _MODULE_OF = {
     "Section": "config.values",
     "Violation": "errors",
     "experiment_command": "command",
-    "load": "config.loader",
+    "load": "project",
     "locked_requirements": "project",
     "log_reproducibility_info": "tracking.run",
     "tracked_run": "tracking.run",

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 import click
 
-from .config.loader import Config, load
+from .config.loader import Config
 from .display import as_utf8, let_any_text_pass, require_working_directory
 from .errors import refuse
+from .project import load
 
 C = TypeVar("C", bound=Config)
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -51,6 +51,10 @@ class Tolerance(Section):
 EXACT = Tolerance(rtol=0, atol=0, not_compared=())
 
 
+# A module, which stands for everything in it, or one type: `sklearn`, `numpy.dtype`. `sklearn.*` would match nothing.
+_Dotted = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
+
+
 class Policy(Section):
     """The team's rules, the section ``policy`` of configs/base.yaml."""
 
@@ -63,6 +67,7 @@ class Policy(Section):
     data_not_versioned: tuple[str, ...] = ()
     tolerance: Tolerance
     protected_aliases: tuple[str, ...]
+    trusted_model_types: tuple[_Dotted, ...]
 
 
 def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:

@@ -4,18 +4,22 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from packaging.utils import canonicalize_name
 
-from .config.loader import load_section, read_defaults
+from .config import loader
+from .config.loader import Config, load_section, read_defaults
 from .errors import ProjectNotFound, refuse
 from .lockfile import LOCK, pins
 from .policy import Policy
+
+C = TypeVar("C", bound=Config)
 
 ROOT_VARIABLE = "REPRODUCIBILITY_PROJECT"
 _BASE = Path("configs", "base.yaml")  # every project has one: it holds the team's policy
@@ -73,6 +77,17 @@ PROJECT_ROOT = find_root()
 BASE_CONFIG = PROJECT_ROOT / _BASE
 # Results that can be computed again, kept to save time. Git ignores them.
 CACHE = PROJECT_ROOT / ".cache"
+
+
+def load(path: str | Path, model: type[C], overrides: Sequence[str] = ()) -> C:
+    """Return the configuration in *path* as a *model*, with *overrides* such as ``model.max_depth=3`` applied.
+
+    A relative path starts at the working folder, or at the project's root if the working folder has no such file: a
+    notebook and an editor may run code in any folder. Otherwise as `config.loader.load`, which raises Refused with a
+    violation for each key at fault.
+    """
+    here, in_project = Path(path), PROJECT_ROOT / path
+    return loader.load(in_project if in_project.is_file() and not here.exists() else here, model, overrides)
 
 
 def team_policy(path: Path = BASE_CONFIG) -> Policy:

@@ -7,6 +7,7 @@ from ..display import one_line
 from ..errors import Refused, Violation
 from ..git.command import git, git_line
 from ..project import BASE_CONFIG, team_policy
+from ..tags import REPRODUCED_BY
 from .item import Observation
 from .review import Review
 
@@ -22,6 +23,10 @@ def inspect(review: Review) -> Iterator[Observation]:
         yield Violation("seed", problem, "train anew: nothing mends a run afterwards")
     else:
         yield f"seed {seed}, in the config and in the run"
+    run_id = recorded.run.info.run_id[:8]
+    if reproductions.match and REPRODUCED_BY not in recorded.run.data.tags:
+        # The gate takes only a reproduction that the run itself names.
+        yield f"a second training is enough here; to promote its model: repro reproduce {run_id}"
     if (change := _changed_tolerance(review)) is not None:
         yield change
     yield from reproductions.problems

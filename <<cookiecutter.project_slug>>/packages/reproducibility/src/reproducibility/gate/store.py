@@ -38,6 +38,7 @@ from ..rules import (
 )
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, JOINS_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_TAG
+from ..tracking.store import artifacts_beside
 from .promoted import deletion_refusal
 
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
@@ -86,6 +87,8 @@ class Gated:
         if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_by_server:
             problem = f"anybody could change the files of an experiment that keeps them in {artifact_location[:200]!r}"
             refuse_request(Violation(GATE, problem, "create it without an artifact_location"))
+        if "_MLFLOW_SERVER_FILE_STORE" not in os.environ:  # MLflow would keep files in the working folder
+            artifact_location = artifact_location or artifacts_beside(self.db_uri)
         return super().create_experiment(name, artifact_location, tags)
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:

@@ -9,7 +9,7 @@ from ..project import team_policy
 from ..rules import StoredRun, why_not_reproduced
 from ..tags import REPRODUCED_BY
 from ..tracking.recorded import find_run, model_outputs, read_run, readable
-from ..tracking.store import connect, reachable
+from ..tracking.store import connect, reachable, require_own_registry
 from ..tracking.validation import judge
 from .reproduce import compare_with_last_reproduction
 
@@ -42,6 +42,7 @@ def promote(reference: str, model: str, alias: str) -> Promotion:
     from ..gate.registry import require_names
 
     require_names(model, alias)
+    require_own_registry(client.tracking_uri)
     run = find_run(client, reference)
     found, verdict = promotion_problems(client, run)
     models = [output.model_id for output in model_outputs(run)]

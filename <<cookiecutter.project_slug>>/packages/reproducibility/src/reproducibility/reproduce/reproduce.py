@@ -114,7 +114,8 @@ def compare_with_last_reproduction(reference: str) -> Verdict:
     named = original.run.data.tags.get(REPRODUCED_BY)
     fix = f"repro reproduce {asked.info.run_id}"
     if named is None:
-        refuse(REPRODUCED_BY, "the run was not reproduced yet", fix)
+        problem = "the run was not reproduced yet; a second training, which the checklist accepts, is not enough here"
+        refuse(REPRODUCED_BY, problem, fix)
     reproduction = read_run(client, find_run(client, named))
     if reproduction.run.data.tags.get(REPRODUCES) != original.run.info.run_id or named == original.run.info.run_id:
         refuse(REPRODUCED_BY, f"the tag names {named[:40]!r}, which does not reproduce this run", fix)

@@ -4,10 +4,11 @@ MLflow imports this module while MLflow itself is imported, through the entry po
 ``mlflow.run_context_provider`` in pyproject.toml. So nothing of MLflow is imported here, not even the base class, which
 MLflow does not require.
 
-Importing this module sets the environment variable MLFLOW_TRACKING_URI, unless it is set already. MLflow reads the
-variable when it first needs a store. So code that names no store, such as ``import mlflow; mlflow.autolog()``, records
-where the whole team does, and not in a store of its own in the working folder. This must happen on import: nothing else
-of this package runs in such code before MLflow opens its store.
+Importing this module sets the environment variables MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME, unless they are set
+already. MLflow reads them when it first needs a store. So code that names no store, such as ``import mlflow;
+mlflow.autolog()``, records where the whole team does, and not in a store of its own in the working folder or in the
+experiment "Default". This must happen on import: nothing else of this package runs in such code before MLflow opens its
+store.
 """
 
 import json
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 
 from ..errors import Refused, StoreUnavailable, Violation
 from ..project import team_defaults
@@ -30,6 +32,8 @@ from .store import tracking_uri
 # Where the configuration names no usable store, MLflow keeps its own default: an import must not fail for that.
 with suppress(Refused, StoreUnavailable):
     os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
+    if "MLFLOW_EXPERIMENT_ID" not in os.environ and isinstance(_name := team_defaults().get("experiment_name"), str):
+        os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", _name)
 
 # True while `tracked_run` begins a run with tags that it has gathered itself.
 _tags_are_given: ContextVar[bool] = ContextVar("tags_are_given", default=False)
@@ -86,8 +90,8 @@ class ProvenanceContext:
             if provenance.git and provenance.git.dirty:
                 changes = "the work tree has changes, and a plain run does not record them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)
-        for violation in refusals:
-            warnings.warn(f"this run cannot be reproduced. {violation}", stacklevel=3)
+        if refusals:
+            _warn_once("; ".join(map(str, refusals)))
         return tags
 
 
@@ -109,6 +113,19 @@ def _has_active_run() -> bool:
     import mlflow
 
     return mlflow.active_run() is not None
+
+
+_RECIPE = """
+    from reproducibility import load, tracked_run
+    with tracked_run(load("configs/experiment.yaml", ExperimentConfig)):
+        mlflow.autolog()
+        model.fit(x, y)"""
+
+
+@cache
+def _warn_once(why: str) -> None:
+    # One autologged training asks the provider several times.
+    warnings.warn(f"this run cannot be reproduced. {why}. A run that can be reproduced:{_RECIPE}", stacklevel=3)
 
 
 def run_context() -> dict[str, str]:

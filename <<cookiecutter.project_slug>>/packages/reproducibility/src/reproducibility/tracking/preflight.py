@@ -11,7 +11,7 @@ import click
 from ..config.loader import Config
 from ..config.yaml import parse_yaml, to_yaml
 from ..digest import canonical
-from ..display import require_working_directory
+from ..display import listed, require_working_directory
 from ..errors import Refused, Violation, refuse
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
@@ -24,6 +24,8 @@ from .context import run_context
 # MLflow cuts a longer value without a warning.
 _LONGEST = {"tag": 8000, "param": 6000}
 _LONGEST_KEY = 250
+# More unlocked packages than these share a line: one tool for notebooks brings dozens.
+_MOST_DRIFTS = 3
 _KEY = re.compile(r"[\w.\-/ :]+")
 
 
@@ -107,8 +109,15 @@ def _uncommitted_config(provenance: Provenance, config: Config | Mapping[str, An
 def _environment_drift(provenance: Provenance) -> Iterator[Violation]:
     if provenance.policy.environment_drift == "refuse" and provenance.environment:
         fix = "nox -s dev installs what is locked, nox -s lock locks what you need"
-        for drift in provenance.environment.drift:
-            yield Violation("environment_drift", str(drift), fix)
+        drifts = provenance.environment.drift
+        unlocked = [f"{drift.package} {drift.installed}" for drift in drifts if drift.locked is None]
+        is_long = len(unlocked) > _MOST_DRIFTS
+        for drift in drifts:
+            if drift.locked is not None or not is_long:
+                yield Violation("environment_drift", str(drift), fix)
+        if is_long:
+            problem = f"{len(unlocked)} packages are installed but in no lock: {listed(unlocked)}"
+            yield Violation("environment_drift", problem, fix)
 
 
 def _unrecordable(values: Mapping[str, Any]) -> Violation | None:

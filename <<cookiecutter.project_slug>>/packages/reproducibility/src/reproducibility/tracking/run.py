@@ -25,6 +25,7 @@ from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
 from .context import tags_given
 from .failure import Interruption, is_outage, reason
 from .fluent import log_into, log_into_open_runs
+from .models import refused_models, trust_by_policy
 from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
 from .patience import long_waits, short_waits
 from .preflight import preflight, unrecorded_code
@@ -64,6 +65,7 @@ def tracked_run(
     client = connect(create=True)
     import mlflow
 
+    trust_by_policy()
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
     parent = mlflow.active_run()
     token = secrets.token_hex(16)
@@ -142,6 +144,7 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
     provenance = preflight(config if config is not None else team_defaults(), {}, begun=True)
     import mlflow
 
+    trust_by_policy()
     client = mlflow.MlflowClient()
     with reachable(client.tracking_uri):
         _log(client, run.info.run_id, provenance, tags=provenance.tags)
@@ -161,7 +164,8 @@ def validate_required_tags() -> None:
     with reachable(client.tracking_uri):
         data = client.get_run(run.info.run_id).data
     policy = team_policy()
-    if found := [*violations(data.tags, data.params, policy), *unrecorded_code(policy)]:
+    found = [*violations(data.tags, data.params, policy), *refused_models(run.info.run_id), *unrecorded_code(policy)]
+    if found:
         raise RunIncomplete(found)
 
 
@@ -207,7 +211,7 @@ def _log(
 def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> None:
     """Raise RunIncomplete unless the run has the tags that it started with, and the data is what the run read."""
     recorded = run.data
-    found = list(violations(recorded.tags, recorded.params, provenance.policy))
+    found = [*violations(recorded.tags, recorded.params, provenance.policy), *refused_models(run.info.run_id)]
     if run.info.status != "RUNNING" or run.info.lifecycle_stage == "deleted":
         problem = f"the run was ended ({run.info.status}) or deleted before its block was through"
         found.append(Violation("status", problem, "leave its end to `tracked_run`"))

@@ -14,11 +14,12 @@ from pydantic import field_validator
 
 from ..config.loader import load_section
 from ..config.values import Section
-from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation
+from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, refuse
 from ..project import BASE_CONFIG, PROJECT_ROOT
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
 from .patience import short_waits
+from .schema import schema_problem
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,10 +38,13 @@ def unavailable(
 
     fix: what to do, as a sentence without its full stop; by default what usually helps with such a store.
     """
-    why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
-    if fix is None:
-        fix = _usual_fix(uri, why)
-    return kind(f"the tracking store {without_credentials(uri)} cannot be used: {why.rstrip('.')}. {fix}.")
+    shown = without_credentials(uri)
+    if schema := schema_problem(shown, str(reason)):
+        why, fix = schema
+    else:
+        why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
+        fix = fix or _usual_fix(uri, why)
+    return kind(f"the tracking store {shown} cannot be used: {why.rstrip('.')}. {fix}.")
 
 
 def _usual_fix(uri: str, why: str) -> str:
@@ -171,7 +175,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return client.create_experiment(name, artifact_location=_artifacts(uri))
+                return client.create_experiment(name, artifact_location=artifacts_beside(uri))
             except MlflowException:
                 # Another process may have created it meanwhile.
                 experiment = client.get_experiment_by_name(name)
@@ -181,6 +185,22 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     if experiment.lifecycle_stage == "deleted":
         raise unavailable(uri, f"the experiment {name!r} was deleted there; restore it or change experiment_name")
     return experiment.experiment_id
+
+
+def require_own_registry(uri: str) -> None:
+    """Raise Refused if MLflow's registry of models is not that of the tracking store at *uri*, whose runs it needs."""
+    import mlflow
+
+    registry = mlflow.get_registry_uri()
+    if _absolute(registry) != _absolute(uri):
+        problem = (
+            f"it names the registry {without_credentials(registry)}, and the runs are in {without_credentials(uri)}"
+        )
+        refuse("MLFLOW_REGISTRY_URI", problem, "unset it: the models belong beside the runs that trained them")
+
+
+def _absolute(uri: str) -> str:
+    return os.path.abspath(uri.removeprefix(FILE)) if uri.startswith(FILE) else uri.rstrip("/")
 
 
 def run_page(uri: str, run: "Run") -> str:
@@ -197,7 +217,7 @@ def require_not_moved(uri: str, experiment: "Experiment") -> None:
     MLflow records absolute paths: the files of new runs would lie elsewhere than those of the earlier runs.
     """
     location = experiment.artifact_location
-    here = _artifacts(uri)
+    here = artifacts_beside(uri)
     if here and location.endswith(f"/{_ARTIFACTS}") and location != here and not _folder(location).exists():
         moved = f"it was moved, and its artifacts are looked for in {_folder(location)}"
         fix = "Move the project back there, or rename the file to start a new store"
@@ -210,7 +230,7 @@ def _folder(location: str) -> Path:
     return Path(url2pathname(urlsplit(location).path))
 
 
-def _artifacts(uri: str) -> str | None:
+def artifacts_beside(uri: str) -> str | None:
     """Return where the artifacts of an embedded database lie: beside it. None for a server, which decides itself."""
     return (Path(uri.removeprefix(FILE)).parent / _ARTIFACTS).as_uri() if uri.startswith(FILE) else None
 
@@ -239,7 +259,7 @@ def _create_once(uri: str, database: Path) -> None:
             unfinished = database.with_name(f"{database.name}.unfinished")
             unfinished.unlink(missing_ok=True)
             with reachable(uri):
-                store = SqlAlchemyStore(f"{FILE}{unfinished.as_posix()}", _artifacts(uri))
+                store = SqlAlchemyStore(f"{FILE}{unfinished.as_posix()}", artifacts_beside(uri))
                 store.engine.dispose()
             os.replace(unfinished, database)
     except OSError as error:
