@@ -35,6 +35,7 @@ SLOW = (
 )
 # Those of MLflow that ask for plugins while MLflow is imported; the others ask when they are first used.
 REGISTRIES = (
+    ("mlflow.tracking.default_experiment.registry", "_default_experiment_provider_registry"),
     ("mlflow.tracking.context.registry", "_run_context_provider_registry"),
     ("mlflow.tracking._tracking_service.utils", "_tracking_store_registry"),
     ("mlflow.store.artifact.artifact_repository_registry", "_artifact_repository_registry"),

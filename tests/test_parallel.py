@@ -5,8 +5,10 @@ The ways to log are in tests/scripts/parallel.py; a run has the name of its way.
 
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -162,3 +164,11 @@ def test_the_page_of_the_docs_does_what_it_says(workbench: Workbench) -> None:
         "child of a process forkserver",
     }
     assert {child.status for child in children} == {"FINISHED"}
+
+
+def test_a_run_inside_another_is_in_the_same_experiment(workbench: Workbench, played: CompletedProcess[str]) -> None:
+    query = """SELECT inside.name FROM tags JOIN runs AS inside ON inside.run_uuid = tags.run_uuid
+        JOIN runs AS around ON around.run_uuid = tags.value
+        WHERE tags.key = 'mlflow.parentRunId' AND inside.experiment_id != around.experiment_id"""
+    with closing(sqlite3.connect(workbench.store)) as database:
+        assert database.execute(query).fetchall() == []

@@ -83,14 +83,6 @@ def membership_refusal(given: Mapping[str, str], parent: Mapping[str, str], pare
     return Violation(GATE, problem, "begin it with the commit and the packages of that run, or as a run of its own")
 
 
-def joining_refusal(wanted: str) -> Violation | None:
-    """Return why the runs in *wanted*, the value of `JOINS_TAG`, are not one run that can be joined."""
-    if len(runs := wanted.split()) == 1:
-        return None
-    problem = f"it is not known into which run this should be logged: {' or '.join(runs)}"
-    return Violation(GATE, problem, "name the run: mlflow.log_metric(..., run_id=run.info.run_id)")
-
-
 def ending_refusal(tags: Mapping[str, str], run_id: str, wanted: str) -> Violation | None:
     """Return why the run with *tags* may not end now as *wanted*; None if it may.
 

@@ -47,4 +47,3 @@ PROCESS_TAG = f"{INTERNAL}process"  # the process that records the run
 TOKEN_DIGEST_TAG = f"{INTERNAL}token_digest"  # digest of a one-time token: only the process that began the run knows it
 TOKEN_TAG = f"{INTERNAL}token"  # the token itself, set just before the run ends
 ATTEMPT_TAG = f"{INTERNAL}attempt"  # names one attempt to reproduce a run
-JOINS_TAG = f"{INTERNAL}joins"  # of a request to begin a run: the open run that is wanted instead

@@ -31,13 +31,12 @@ from ..rules import (
     finish_refusal,
     frozen,
     inherited,
-    joining_refusal,
     membership_refusal,
     outward,
     token_refusal,
 )
 from ..secrets import recordable
-from ..tags import FAILURE_TAG, JOINS_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_TAG
+from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
 from ..tracking.store import artifacts_beside
 from .promoted import deletion_refusal
 
@@ -93,15 +92,13 @@ class Gated:
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:
         given = {tag.key: tag.value for tag in tags or []}
-        if joined := given.get(JOINS_TAG):
-            refuse_request(joining_refusal(joined))
-            self.require_open(joined, "it takes no more metrics, params, inputs or models")
-            return self.get_run(joined)
         if parent := given.get(PARENT_TAG):
             self.require_open(parent, "no run can be added inside it")
-            of_parent = self._recorded(parent).tags
-            refuse_request(membership_refusal(given, of_parent, parent))
-            given = inherited(given, of_parent)
+            around = self._recorded(parent)
+            refuse_request(membership_refusal(given, around.tags, parent))
+            given = inherited(given, around.tags)
+            if TOKEN_DIGEST_TAG not in given:  # MLflow's client has put the run into the active experiment or `Default`
+                experiment_id = around.experiment_id
         refuse_request(creation_refusal(given, self.policy, _user()))
         own = [RunTag(key, value) for key, value in given.items()]
         return super().create_run(experiment_id, user_id, start_time, own, run_name)
@@ -270,7 +267,7 @@ class Gated:
         with self.ManagedSessionMaker(read_only=False) as session:
             run = self._get_run(session, run_id)
             tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
-            return _RecordedRun(run_id, run.artifact_uri, tags, params)
+            return _RecordedRun(run_id, str(run.experiment_id), run.artifact_uri, tags, params)
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -294,6 +291,7 @@ class _RecordedRun(NamedTuple):
     """The part of a run that the gate checks. MLflow's own `get_run` also fetches metrics, inputs and models."""
 
     run_id: str
+    experiment_id: str
     artifact_uri: str
     tags: dict[str, str]
     params: dict[str, str]

@@ -4,11 +4,10 @@ MLflow imports this module while MLflow itself is imported, through the entry po
 ``mlflow.run_context_provider`` in pyproject.toml. So nothing of MLflow is imported here, not even the base class, which
 MLflow does not require.
 
-Importing this module sets the environment variables MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME, unless they are set
-already. MLflow reads them when it first needs a store. So code that names no store, such as ``import mlflow;
-mlflow.autolog()``, records where the whole team does, and not in a store of its own in the working folder or in the
-experiment "Default". This must happen on import: nothing else of this package runs in such code before MLflow opens its
-store.
+Importing this module sets the environment variable MLFLOW_TRACKING_URI, unless it is set already. MLflow reads the
+variable when it first needs a store. So code that names no store, such as ``import mlflow; mlflow.autolog()``, records
+where the whole team does, and not in a store of its own in the working folder. This must happen on import: nothing else
+of this package runs in such code before MLflow opens its store.
 """
 
 import json
@@ -23,17 +22,15 @@ from functools import cache
 from ..errors import Refused, StoreUnavailable, Violation
 from ..project import team_defaults
 from ..provenance.gather import gather
-from ..tags import JOINS_TAG, PARENT_TAG, PROCESS_TAG
-from .fluent import joins
-from .open_runs import note_unplaced, open_runs
+from ..tags import PARENT_TAG, PROCESS_TAG
+from .fluent import find_open_runs_first
+from .open_runs import open_runs
 from .process import this_process
 from .store import tracking_uri
 
 # Where the configuration names no usable store, MLflow keeps its own default: an import must not fail for that.
 with suppress(Refused, StoreUnavailable):
     os.environ.setdefault("MLFLOW_TRACKING_URI", tracking_uri())
-    if "MLFLOW_EXPERIMENT_ID" not in os.environ and isinstance(_name := team_defaults().get("experiment_name"), str):
-        os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", _name)
 
 # True while `tracked_run` begins a run with tags that it has gathered itself.
 _tags_are_given: ContextVar[bool] = ContextVar("tags_are_given", default=False)
@@ -53,30 +50,26 @@ class ProvenanceContext:
     """Gives a new run of the fluent API its tags: those of the open run, else those of the team's defaults.
 
     A run that is begun inside the block of an open run belongs to that run, in any thread and in any process that was
-    started inside. What is logged there without a run goes into the open run itself: MLflow would begin a run for that,
-    and the tag `JOINS_TAG` asks the gate for the open run instead.
+    started inside.
 
     MLflow ignores what a provider raises, so a provider cannot refuse a run. This one warns about what is missing; the
     gate of the store refuses the run, and so do `validate_required_tags` and `repro validate`.
     """
 
+    def __init__(self) -> None:
+        from mlflow.utils.import_hooks import register_post_import_hook
+
+        # MLflow makes its providers while it imports its own modules, before it imports this one.
+        register_post_import_hook(find_open_runs_first, "mlflow.tracking.fluent")
+
     def in_context(self) -> bool:
         return not _tags_are_given.get()
 
     def tags(self) -> dict[str, str]:
-        runs, is_asked_for = open_runs(), _is_asked_for()
-        if len(runs) == 1:
+        if len(runs := open_runs()) == 1:
             (run,) = runs
-            tags = {**run.tags, PROCESS_TAG: this_process()}
-            if is_asked_for is not None and not _has_active_run():
-                tags[PARENT_TAG] = run.run_id
-            if is_asked_for is False:
-                tags[JOINS_TAG] = run.run_id
-                joins(run.run_id)
-            return tags
-        if runs and is_asked_for is False:
-            note_unplaced(runs)
-            return {JOINS_TAG: " ".join(run.run_id for run in runs)}
+            around = {PARENT_TAG: run.run_id} if _begins_a_run() and not _has_active_run() else {}
+            return {**run.tags, **around, PROCESS_TAG: this_process()}
         return self._tags_of_defaults()
 
     def _tags_of_defaults(self) -> dict[str, str]:
@@ -95,18 +88,17 @@ class ProvenanceContext:
         return tags
 
 
-def _is_asked_for() -> bool | None:
-    """Whether somebody called `mlflow.start_run`. False if something is logged where no run is active: MLflow then
-    begins a run by itself. None if MLflow wants the tags for something else, such as a trace or a dataset.
+def _begins_a_run() -> bool:
+    """Whether MLflow wants the tags for a new run, and not for something else, such as a trace or a dataset.
 
-    MLflow tells its providers nothing about the new run. So this looks who called `start_run`.
+    MLflow does not say what the tags are for. So this looks for `mlflow.start_run` among its callers.
     """
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "start_run" and frame.f_globals.get("__name__") == "mlflow.tracking.fluent":
-            return frame.f_back is None or frame.f_back.f_code.co_name != "_get_or_start_run"
+            return True
         frame = frame.f_back
-    return None
+    return False
 
 
 def _has_active_run() -> bool:

@@ -25,6 +25,7 @@ class OpenRun:
     """A run whose block is open. tags: its provenance. around: the id of the run whose block is around this one."""
 
     run_id: str
+    experiment_id: str
     tags: Mapping[str, str]
     around: str | None
     thread: int
@@ -71,13 +72,13 @@ _innermost: ContextVar[OpenRun | None] = ContextVar("innermost", default=None)
 
 
 @contextmanager
-def opened(run_id: str, tags: Mapping[str, str]) -> Iterator[None]:
+def opened(run_id: str, experiment_id: str, tags: Mapping[str, str]) -> Iterator[None]:
     """Inside, the run is open: what threads and processes log goes into it, and the runs that they begin belong to it.
 
     Only the process that enters the block opens and closes the run; in a forked process the end does nothing.
     """
     around = innermost_of_thread()
-    run = OpenRun(run_id, tags, around.run_id if around else None, threading.get_ident())
+    run = OpenRun(run_id, experiment_id, tags, around.run_id if around else None, threading.get_ident())
     owner = _this_process()
     if os.environ.get(_VARIABLE) != str(owner.file):
         os.environ[_VARIABLE] = str(owner.file)

@@ -24,7 +24,7 @@ from ..provenance.gather import Provenance
 from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
 from .context import tags_given
 from .failure import Interruption, is_outage, reason
-from .fluent import log_into, log_into_open_runs
+from .fluent import log_into
 from .models import refused_models, trust_by_policy
 from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
 from .patience import long_waits, short_waits
@@ -83,9 +83,8 @@ def tracked_run(
             with reachable(client.tracking_uri):
                 _log(client, run_id, provenance)
             provenance.seeding.apply()
-            block.enter_context(opened(run_id, provenance.tags))
+            block.enter_context(opened(run_id, run.info.experiment_id, provenance.tags))
             block.enter_context(long_waits())
-            log_into_open_runs()
             say(f"run {run_id} is recording")
             yield run
             if process != os.getpid():  # a forked child that goes on behind the block: the run is not the child's
