@@ -102,7 +102,7 @@ def test_one_experiment_is_judged_by_itself(workbench: Workbench) -> None:
     assert "1 complies." in " ".join(done.stdout.split())
     done = workbench.run("repro", "audit", "fourth")
     assert done.returncode == 2
-    known = "take one of these: Default, first, second, third"
+    known = "take one of these: Default, first, penguin-classifier, second, third"
     assert f"experiment: there is no 'fourth'. To fix it: {known}" in done.stderr
 
 

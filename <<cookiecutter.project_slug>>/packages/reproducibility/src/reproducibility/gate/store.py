@@ -37,7 +37,6 @@ from ..rules import (
 )
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
-from ..tracking.store import artifacts_beside
 from .promoted import deletion_refusal
 
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
@@ -87,6 +86,9 @@ class Gated:
             problem = f"anybody could change the files of an experiment that keeps them in {artifact_location[:200]!r}"
             refuse_request(Violation(GATE, problem, "create it without an artifact_location"))
         if "_MLFLOW_SERVER_FILE_STORE" not in os.environ:  # MLflow would keep files in the working folder
+            # Imported here: this module must load without a project too, so that its databases are refused.
+            from ..tracking.store import artifacts_beside
+
             artifact_location = artifact_location or artifacts_beside(self.db_uri)
         return super().create_experiment(name, artifact_location, tags)
 
