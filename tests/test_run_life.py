@@ -42,6 +42,7 @@ FAILED = {
     "is_terminated": "terminated by SIGTERM",
     "is_terminated_twice": "terminated by SIGTERM",
     "loses_its_terminal": "terminated by SIGHUP",
+    "raises_after_its_child": "ValueError: the run's own",
     "has_a_broken_child": "ValueError: the child's",
     "broken child": "ValueError: the child's",
 }
@@ -123,6 +124,17 @@ def test_a_run_inside_a_run_is_its_child(runs: dict[str, RecordedRun]) -> None:
     assert runs["child"].tags["mlflow.parentRunId"] == runs["has_a_child"].id
     assert runs["broken child"].tags["mlflow.parentRunId"] == runs["has_a_broken_child"].id
     assert "mlflow.parentRunId" not in runs["raises"].tags
+
+
+def test_a_finished_run_inside_a_failed_one_does_not_hold(workbench: Workbench, runs: dict[str, RecordedRun]) -> None:
+    child, around = runs["child of a failed run"], runs["raises_after_its_child"]
+    assert child.status == "FINISHED"
+    done = workbench.run("repro", "validate", child.id)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{around.id}: FAILED" in " ".join(done.stdout.replace("│", " ").split())
+    done = workbench.run("repro", "audit", "--json")
+    (audited,) = [run for run in json.loads(done.stdout)["runs"] if run["run_id"] == child.id]
+    assert audited["verdict"] == "does not comply"
 
 
 def test_what_the_block_left_open_ends_with_its_run(runs: dict[str, RecordedRun]) -> None:

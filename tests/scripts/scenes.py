@@ -176,6 +176,13 @@ def has_a_child(run: mlflow.ActiveRun) -> None:
 
 
 @scene
+def raises_after_its_child(run: mlflow.ActiveRun) -> None:
+    with mlflow.start_run(run_name="child of a failed run", nested=True):
+        mlflow.log_metric("accuracy", 1.0)
+    raise ValueError("the run's own")
+
+
+@scene
 def has_a_broken_child(run: mlflow.ActiveRun) -> None:
     with tracked_run(VALUES, run_name="broken child"):
         raise ValueError("the child's")

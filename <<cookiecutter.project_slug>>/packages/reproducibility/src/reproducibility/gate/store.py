@@ -5,23 +5,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlflow.entities import LoggedModelStatus, Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 
 from ..errors import GATE, Violation
-from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH
-from ..lockfile import LOCK
+from ..evidence import MANIFEST
 from ..policy import Policy
 from ..rules import (
     CLOSED,
@@ -37,6 +33,7 @@ from ..rules import (
 )
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
+from .guarded import GuardedRun, evidence
 from .promoted import deletion_refusal
 
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
@@ -259,17 +256,17 @@ class Gated:
         """Return why a run may not count as finished, if so, by its tags, params and evidence as they are now."""
         return self._finish_violation(self._recorded(run_id))
 
-    def _finish_violation(self, run: "_RecordedRun") -> Violation | None:
+    def _finish_violation(self, run: GuardedRun) -> Violation | None:
         for around in outward(run, attrgetter("tags"), self._recorded):
-            if MANIFEST in (files := _evidence(around)):
+            if MANIFEST in (files := evidence(around)):
                 break
         return finish_refusal(run.tags, around.params, files, self.policy)
 
-    def _recorded(self, run_id: str) -> "_RecordedRun":
+    def _recorded(self, run_id: str) -> GuardedRun:
         with self.ManagedSessionMaker(read_only=False) as session:
             run = self._get_run(session, run_id)
             tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
-            return _RecordedRun(run_id, str(run.experiment_id), run.artifact_uri, tags, params)
+            return GuardedRun(run_id, str(run.experiment_id), run.artifact_uri, tags, params)
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -287,45 +284,3 @@ def _user() -> str | None:
     except ImportError:  # no server, and then no flask
         return None
     return g.get("mlflow_authenticated_user") if has_app_context() else None
-
-
-class _RecordedRun(NamedTuple):
-    """The part of a run that the gate checks. MLflow's own `get_run` also fetches metrics, inputs and models."""
-
-    run_id: str
-    experiment_id: str
-    artifact_uri: str
-    tags: dict[str, str]
-    params: dict[str, str]
-
-
-def _evidence(run: _RecordedRun) -> dict[str, bytes]:
-    """Return the files of evidence of *run*, {name: content}, from the place where this store keeps files.
-
-    Raises MlflowException where they cannot be read, with a code after which a client sends its request again.
-    """
-    try:
-        repository, path = _repository(run.artifact_uri)
-        names = {Path(file.path).name for file in repository.list_artifacts(path)}
-        with TemporaryDirectory() as folder:
-            return {
-                name: Path(repository.download_artifacts(f"{path}/{name}", folder)).read_bytes()
-                for name in sorted(names & {MANIFEST, CONFIG, LOCK, PATCH})
-            }
-    except Exception as error:
-        problem = f"the evidence of run {run.run_id} cannot be read ({recordable(error)})"
-        fix = "make the store of the artifacts work, then end the run again"
-        raise MlflowException(str(Violation(GATE, problem, fix)), TEMPORARILY_UNAVAILABLE) from error
-
-
-def _repository(uri: str) -> tuple[Any, str]:
-    if not uri.startswith("mlflow-artifacts:"):
-        return get_artifact_repository(uri), EVIDENCE
-    # This server keeps the files itself. A request to its own address would block a server that has one worker.
-    from mlflow.server import handlers
-
-    path = handlers._get_proxied_run_artifact_destination_path(uri, EVIDENCE)
-    return (
-        handlers._get_artifact_repo_mlflow_artifacts(),
-        handlers._get_workspace_scoped_repo_path_if_enabled(path),
-    )

@@ -50,12 +50,14 @@ class RecordedRun:
     """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none.
 
     A nested run without evidence of its own is part of the run around it: evidence and params are those of that run.
+    around: the runs around a nested run, up to the one with the evidence; none if the run has evidence of its own.
     """
 
     run: "Run"
     experiment: str
     evidence: Mapping[str, bytes]
     params: Mapping[str, str]
+    around: "tuple[Run, ...]" = ()
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -113,10 +115,12 @@ def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
     with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
         require_not_moved(client.tracking_uri, experiment)
-        for around in outward(run, attrgetter("data.tags"), partial(_get, client)):
-            if MANIFEST in (evidence := _evidence(client, around)):
+        passed = []
+        for each in outward(run, attrgetter("data.tags"), partial(_get, client)):
+            passed.append(each)
+            if MANIFEST in (evidence := _evidence(client, each)):
                 break
-    return RecordedRun(run, experiment.name, evidence, around.data.params)
+    return RecordedRun(run, experiment.name, evidence, each.data.params, tuple(passed[1:]))
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:

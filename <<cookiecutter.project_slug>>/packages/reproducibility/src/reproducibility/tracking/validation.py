@@ -52,6 +52,10 @@ def judge(client: "MlflowClient", recorded: RecordedRun, policy: Policy) -> Vali
     found = violations(tags, params, policy)
     checks = (
         Check("status", _status(run) == "FINISHED", _status(run)),
+        *(
+            Check("status of the run around it", _status(each) == "FINISHED", f"{each.info.run_id}: {_status(each)}")
+            for each in recorded.around
+        ),
         Check(
             "required tags and params",
             not found,

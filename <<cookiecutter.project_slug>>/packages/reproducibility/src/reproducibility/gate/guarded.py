@@ -1,0 +1,56 @@
+"""A run as the gate reads it: its tags and params in the database, and its files of evidence."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from ..errors import GATE, Violation
+from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH
+from ..lockfile import LOCK
+from ..secrets import recordable
+
+
+class GuardedRun(NamedTuple):
+    """The part of a run that the gate checks. MLflow's own `get_run` also fetches metrics, inputs and models."""
+
+    run_id: str
+    experiment_id: str
+    artifact_uri: str
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+def evidence(run: GuardedRun) -> dict[str, bytes]:
+    """Return the files of evidence of *run*, {name: content}, from the place where this store keeps files.
+
+    Raises MlflowException where they cannot be read, with a code after which a client sends its request again.
+    """
+    try:
+        repository, path = _repository(run.artifact_uri)
+        names = {Path(file.path).name for file in repository.list_artifacts(path)}
+        with TemporaryDirectory() as folder:
+            return {
+                name: Path(repository.download_artifacts(f"{path}/{name}", folder)).read_bytes()
+                for name in sorted(names & {MANIFEST, CONFIG, LOCK, PATCH})
+            }
+    except Exception as error:
+        problem = f"the evidence of run {run.run_id} cannot be read ({recordable(error)})"
+        fix = "make the store of the artifacts work, then end the run again"
+        raise MlflowException(str(Violation(GATE, problem, fix)), TEMPORARILY_UNAVAILABLE) from error
+
+
+def _repository(uri: str) -> tuple[Any, str]:
+    if not uri.startswith("mlflow-artifacts:"):
+        return get_artifact_repository(uri), EVIDENCE
+    # This server keeps the files itself. A request to its own address would block a server that has one worker.
+    from mlflow.server import handlers
+
+    path = handlers._get_proxied_run_artifact_destination_path(uri, EVIDENCE)
+    return (
+        handlers._get_artifact_repo_mlflow_artifacts(),
+        handlers._get_workspace_scoped_repo_path_if_enabled(path),
+    )
