@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -288,3 +289,34 @@ def test_drift_is_recorded_where_the_policy_says_so(workbench: Workbench) -> Non
             "installed": "0.0.9 (a copy, not the project's own files: nox -s dev)",
         },
     ]
+
+
+def test_what_the_base_of_an_image_brings_is_recorded_or_refused(workbench: Workbench) -> None:
+    site, commit = workbench.path.parent / "site", workbench.git("rev-parse", "HEAD")
+    install(site, "cudakit", "12.4")
+    shutil.rmtree(workbench.path / ".git")  # an image has no repository
+    env = {"PYTHONPATH": os.pathsep.join([str(site), code_of(workbench.path)]), "AUTHOR": "Ada <ada@example.org>"}
+
+    def started(*brought: str) -> CompletedProcess[str]:
+        listing = [{"name": name, "version": version} for name, version in (each.split() for each in brought)]
+        workbench.write(".image-base.json", json.dumps(listing))
+        workbench.run("repro", "bake", env=env | {"GIT_COMMIT": commit}, check=True)
+        return workbench.run("python", "scripts/click_command.py", env=env)
+
+    done = started("pip 24.0", "CudaKit 12.4", "click 8.0")
+    assert done.returncode == 0, done.stderr
+    (run,) = workbench.every_run()
+    described = json.loads((run.evidence / "manifest.json").read_text("utf-8"))["environment"]
+    assert (described["from_base"], described["drift"]) == (["cudakit"], [])
+    assert described["packages"]["cudakit"] == "12.4"
+
+    done = started("pip 24.0", "CudaKit 12.3")  # another version was installed over it
+    assert (done.returncode, INSIDE in done.stdout) == (2, False)
+    assert "environment_drift: cudakit 12.4 is installed but in no lock" in done.stderr
+
+    workbench.edit("configs/base.yaml", "base_image_packages: record", "base_image_packages: refuse")
+    done = started("CudaKit 12.4")
+    assert (done.returncode, INSIDE in done.stdout) == (2, False)
+    assert (
+        "base_image_packages: the base of this image brings packages that are in no lock: cudakit 12.4" in done.stderr
+    )

@@ -82,6 +82,8 @@ class _Environment(_Strict):
     image: _Word
     packages: dict[str, str]
     drift: list[_Drift]
+    # The first manifests of schema 1 do not have it.
+    from_base: list[str] = []
 
 
 class _Manifest(_Strict):

@@ -63,6 +63,7 @@ class Policy(Section):
     uncommitted_changes: Literal["snapshot", "refuse"]
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
+    base_image_packages: Literal["record", "refuse"]
     # With a default, because configs and recorded runs of older versions do not have the key.
     data_not_versioned: tuple[str, ...] = ()
     tolerance: Tolerance

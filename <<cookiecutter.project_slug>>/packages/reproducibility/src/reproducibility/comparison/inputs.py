@@ -123,11 +123,12 @@ def _packages(a: VerifiedRun, b: VerifiedRun) -> Iterator[Found]:
     environments = (a.environment, b.environment)
     locks = [run.tags.get("lock_digest") for run in (a, b)]
     if None not in environments:
-        # What was installed, of the packages that a lock names or that were not as locked. The tools of a development
-        # environment are in no run's lock. A pin for another platform was not installed.
+        # What was installed, of the packages that a lock names, that were not as locked, or that an image's base has.
+        # The tools of a development environment are in no run's lock. A pin for another platform was not installed.
         drifts = [{each["package"]: _drifted(each) for each in environment["drift"]} for environment in environments]
         old, new = (each["packages"] | drift for each, drift in zip(environments, drifts, strict=True))
         known = a.pinned.keys() | b.pinned.keys() or old.keys() | new.keys()
+        known |= {name for environment in environments for name in environment.get("from_base", ())}
         yield from differing("packages", old, new, sorted(known | drifts[0].keys() | drifts[1].keys()))
     elif locks == [None, None]:
         yield UnknownInput("packages", "neither run has recorded its packages")

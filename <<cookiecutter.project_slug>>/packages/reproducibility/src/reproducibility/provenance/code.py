@@ -26,6 +26,8 @@ from ..tags import COMMIT_ID
 
 # In the root of the project in an image.
 RECORD = ".image.json"
+# What was installed in the base of an image, as `pip list` says it; the Dockerfile writes the file.
+BASE_PACKAGES = ".image-base.json"
 PATCH = ".image.patch"
 BUILD_IT = "build it with `nox -s image`, or start the run with `nox -s train -- --container`, which builds it"
 # Editors load their debugger into the process. A debugger computes nothing.

@@ -20,7 +20,7 @@ from ..errors import Refused, Violation, refuse
 from ..lockfile import LOCK, pins
 from ..project import installed_in_place, own_packages
 from ..secrets import without_credentials
-from .code import image_name
+from .code import BASE_PACKAGES, image_name, inside_image
 
 _TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
 # Read when this module is imported: a run may set the variable later, but only for its child processes.
@@ -47,7 +47,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the code runs on. Versions are exact, memory is in bytes, ``image`` is ``none`` outside a container."""
+    """What the code runs on. Versions are exact, memory is in bytes, ``image`` is ``none`` outside a container.
+
+    from_base: the packages that are in no lock, but in the base that the image was built from. They are no drift.
+    """
 
     python: str
     implementation: str
@@ -62,6 +65,7 @@ class Environment:
     image: str
     packages: dict[str, str]
     drift: tuple[Drift, ...]
+    from_base: tuple[str, ...]
     lock: bytes
 
     def described(self) -> dict[str, Any]:
@@ -82,7 +86,8 @@ def environment(root: Path) -> Environment:
         text = lock.read_bytes()
     except OSError as error:
         refuse("lock_digest", f"{LOCK} cannot be read ({error.strerror})", "run: nox -s lock")
-    installed = _installed()
+    installed, locked = _installed(), pins(LOCK, text)
+    from_base = _from_base(root, locked, installed)
     return Environment(
         python=platform.python_version(),
         implementation=platform.python_implementation(),
@@ -96,7 +101,8 @@ def environment(root: Path) -> Environment:
         lock_digest=digest(text),
         image=image_name(root),
         packages={name: installed[name].version for name in sorted(installed)},
-        drift=_drift(root, pins(LOCK, text), installed),
+        drift=_drift(root, locked, {name: installed[name] for name in installed.keys() - set(from_base)}),
+        from_base=from_base,
         lock=text,
     )
 
@@ -170,6 +176,15 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
         elif installed_in_place(dist) is None and any(file.suffix == ".py" for file in dist.files or ()):
             found.append(Drift(name, None, f"{version} (a copy, not the project's own files: nox -s dev)"))
     return tuple(found)
+
+
+def _from_base(root: Path, locked: dict[str, str], installed: dict[str, _Installed]) -> tuple[str, ...]:
+    """Return which *installed* packages that are in no lock came with the base of this image; none outside an image."""
+    if not inside_image(root) or not (listing := root / BASE_PACKAGES).is_file():
+        return ()
+    brought = {canonicalize_name(each["name"]): each["version"] for each in json.loads(listing.read_bytes())}
+    names = installed.keys() & brought.keys() - locked.keys() - _INSTALLERS - own_packages(root).keys()
+    return tuple(sorted(name for name in names if _same_version(installed[name].version, brought[name])))
 
 
 def _same_version(a: str, b: str) -> bool:

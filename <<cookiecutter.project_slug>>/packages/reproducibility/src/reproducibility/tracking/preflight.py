@@ -46,6 +46,7 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
         *(unrecorded_code(provenance.policy) if provenance.git else []),
         *_uncommitted_config(provenance, config),
         *_environment_drift(provenance),
+        *_base_image_packages(provenance),
     ]
     if problem := _unrecordable(provenance.values):
         raise Refused([*found, problem])
@@ -118,6 +119,15 @@ def _environment_drift(provenance: Provenance) -> Iterator[Violation]:
         if is_long:
             problem = f"{len(unlocked)} packages are installed but in no lock: {listed(unlocked)}"
             yield Violation("environment_drift", problem, fix)
+
+
+def _base_image_packages(provenance: Provenance) -> Iterator[Violation]:
+    environment = provenance.environment
+    if provenance.policy.base_image_packages == "refuse" and environment and environment.from_base:
+        names = listed(f"{name} {environment.packages[name]}" for name in environment.from_base)
+        problem = f"the base of this image brings packages that are in no lock: {names}"
+        fix = "lock what you need and take a base without them, or set policy.base_image_packages to `record`"
+        yield Violation("base_image_packages", problem, fix)
 
 
 def _unrecordable(values: Mapping[str, Any]) -> Violation | None:
