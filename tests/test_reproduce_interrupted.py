@@ -104,4 +104,9 @@ def test_a_run_whose_process_is_killed_is_closed(workbench: TinyWorkbench, run_i
         assert "ended KILLED: its process ended before the run did" in reproducing.process.stderr.read()
     assert workbench.by_id(reproducing.reproduction.id).status == "KILLED"
     assert not (workbench.path / ".git" / "worktrees").exists()
-    assert list(reproducing.scratch.iterdir()) == []
+    # Only a killed process can leave this; the next run takes it away.
+    (left,) = reproducing.scratch.iterdir()
+    assert left.name.startswith("reproducibility-open-runs-")
+    done = workbench.run("python", "scripts/tiny.py", "--config", "configs/tiny.yaml", env={"TMPDIR": str(left.parent)})
+    assert done.returncode == 0, done.stderr
+    assert list(left.parent.iterdir()) == []

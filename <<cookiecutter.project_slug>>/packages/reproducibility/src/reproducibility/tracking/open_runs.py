@@ -17,7 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from secrets import token_hex
 
+from .process import is_running, this_process
+
 _VARIABLE = "REPRODUCIBILITY_OPEN_RUNS"
+_PREFIX = "reproducibility-open-runs-"
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class _OpenRuns:
         self.runs: list[OpenRun] = []
         self.unplaced: set[str] = set()
         # The name cannot be guessed: the folder for temporary files is open to every user of the machine.
-        self.file = Path(tempfile.gettempdir(), f"reproducibility-{token_hex(16)}.json")
+        self.file = Path(tempfile.gettempdir(), f"{_PREFIX}{token_hex(16)}.json")
 
     def add(self, run: OpenRun) -> None:
         with self.lock:
+            if not self.runs:
+                _remove_leftovers(self.file.parent)
             self.runs.append(run)
             self._write()
 
@@ -61,8 +66,16 @@ class _OpenRuns:
                 return
             descriptor, temporary = tempfile.mkstemp(prefix=f"{self.file.stem}.", dir=self.file.parent)
             with open(descriptor, "w", encoding="utf-8") as stream:
-                json.dump([asdict(run) for run in self.runs], stream)
+                json.dump({"process": this_process(), "runs": [asdict(run) for run in self.runs]}, stream)
             os.replace(temporary, self.file)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete the files of processes that were killed while a run was open."""
+    for file in folder.glob(f"{_PREFIX}*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if is_running(json.loads(file.read_text("utf-8"))["process"]) is False:
+                file.unlink()
 
 
 _own = _OpenRuns()
@@ -147,6 +160,6 @@ def _runs() -> list[OpenRun]:
     if file is None or file == str(own.file):
         return []
     try:
-        return [OpenRun(**each) for each in json.loads(Path(file).read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):  # no run is open there, or the file is from another version
+        return [OpenRun(**each) for each in json.loads(Path(file).read_text("utf-8"))["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):  # no run is open there, or the file is from another version
         return []
