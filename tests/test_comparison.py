@@ -90,12 +90,15 @@ def compared(
     b: RecordedRun | None = None,
     metrics: dict[str, tuple[History, History]] | None = None,
     code: CodeDifference | None = None,
+    finished: tuple[bool, bool] = (True, True),
 ) -> Difference:
     """The difference of two runs, which have the same record unless they are given."""
     histories = [{name: pair[side] for name, pair in (metrics or {}).items()} for side in (0, 1)]
     finals = [{name: each.values[-1] for name, each in side.items() if len(each)} for side in histories]
     runs = (VerifiedRun(a or recorded()), VerifiedRun(b or recorded()))
-    return difference(*runs, tuple(compare_metrics(finals, histories, EXACT)), lambda *_: code or CodeDifference())
+    return difference(
+        *runs, tuple(compare_metrics(finals, histories, EXACT, finished)), lambda *_: code or CodeDifference()
+    )
 
 
 def seen(found: Difference, capsys: pytest.CaptureFixture[str], as_json: bool = False) -> str:
@@ -602,3 +605,23 @@ def test_a_zip_that_is_not_what_its_name_promises_is_compared_as_well(tmp_path: 
             archive.writestr(zipfile.ZipInfo("learned.txt"), content)
         digests.append(content_digest(tmp_path / name))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_an_unfinished_run_has_not_logged_is_not_called_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [recorded(), recorded()]
+    for each in runs:
+        each.run.info.status = "FAILED"
+    metrics = {
+        "accuracy": (history(1.0), history()),
+        "loss": (history(3, 2, 1), history(3, 2)),
+        "rate": (history(5), history(5)),
+    }
+    found = compared(*runs, metrics, finished=(False, False))
+    assert (found.verdict, found.exit_status) == ("unfinished", 2)
+    shown = seen(found, capsys)
+    assert "No difference was found as far as both runs got" in shown
+    assert "1 of 3 metrics are equal at every step." in shown
+    assert "1 of 3 metrics are equal as far as both runs got." in shown
+    assert "Not compared, because a run ended before it logged them: accuracy." in shown
+    same = {each["name"]: each["same"] for each in json.loads(seen(found, capsys, as_json=True))["metrics"]}
+    assert same == {"accuracy": False, "loss": True, "rate": True}

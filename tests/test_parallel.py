@@ -20,6 +20,7 @@ from workbench import RecordedRun, Workbench
 LOGGED = {
     "a_thread_logs": {"point 0", "point 1", "point 2"},
     "a_pool_of_threads_logs": {"point 0", "point 1", "point 2", "point 3"},
+    "threads_inside_a_child_log": {"point 99"},
     "joblib_threads_log": {"point 0", "point 1", "point 2"},
     "a_thread_joins_by_id": {"joined 1", "after it"},
     "two_runs_in_two_threads": {"own"},
@@ -122,6 +123,14 @@ def test_what_cannot_be_placed_is_refused_and_says_why(runs, raised, way: str) -
 
 def test_a_run_that_lacks_what_a_thread_logged_is_not_finished(runs: list[RecordedRun]) -> None:
     assert {run.status for run in runs if run.name in ("a_thread_beside_two_runs", "open beside it")} == {"FAILED"}
+
+
+def test_a_thread_logs_into_the_child_run_that_is_active_in_its_block(runs: list[RecordedRun], raised) -> None:
+    folds = {run.name: (run.status, run.metrics.keys()) for run in runs if run.name.startswith("fold ")}
+    assert folds == {
+        "fold 0": ("FINISHED", {"point 0", "point 10"}),
+        "fold 1": ("FINISHED", {"point 1", "point 11"}),
+    }
 
 
 def test_no_run_is_begun_beside_and_none_stays_open(runs: list[RecordedRun], played: CompletedProcess[str]) -> None:

@@ -127,14 +127,17 @@ def test_a_run_inside_a_run_is_its_child(runs: dict[str, RecordedRun]) -> None:
 
 
 def test_a_finished_run_inside_a_failed_one_does_not_hold(workbench: Workbench, runs: dict[str, RecordedRun]) -> None:
-    child, around = runs["child of a failed run"], runs["raises_after_its_child"]
-    assert child.status == "FINISHED"
-    done = workbench.run("repro", "validate", child.id)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert f"{around.id}: FAILED" in " ".join(done.stdout.replace("│", " ").split())
-    done = workbench.run("repro", "audit", "--json")
-    (audited,) = [run for run in json.loads(done.stdout)["runs"] if run["run_id"] == child.id]
-    assert audited["verdict"] == "does not comply"
+    children, around = (
+        (runs["child of a failed run"], runs["tracked child of a failed run"]),
+        runs["raises_after_its_child"],
+    )
+    audit = json.loads(workbench.run("repro", "audit", "--json").stdout)["runs"]
+    for child in children:
+        assert child.status == "FINISHED"
+        done = workbench.run("repro", "validate", child.id)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert f"{around.id}: FAILED" in " ".join(done.stdout.replace("│", " ").split())
+        assert [run["verdict"] for run in audit if run["run_id"] == child.id] == ["does not comply"]
 
 
 def test_what_the_block_left_open_ends_with_its_run(runs: dict[str, RecordedRun]) -> None:

@@ -78,6 +78,16 @@ def threads_begin_children() -> None:
 
 
 @way
+def threads_inside_a_child_log() -> None:
+    with tracked_run(VALUES, run_name="threads_inside_a_child_log"):
+        for fold in range(2):
+            with mlflow.start_run(run_name=f"fold {fold}", nested=True), ThreadPoolExecutor(2) as pool:
+                list(pool.map(log_point, [fold, fold + 10]))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(log_point, 99).result()
+
+
+@way
 def joblib_threads_log() -> None:
     with tracked_run(VALUES, run_name="joblib_threads_log"):
         Parallel(n_jobs=2, backend="threading")(delayed(log_point)(number) for number in range(3))

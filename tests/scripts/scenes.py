@@ -179,6 +179,8 @@ def has_a_child(run: mlflow.ActiveRun) -> None:
 def raises_after_its_child(run: mlflow.ActiveRun) -> None:
     with mlflow.start_run(run_name="child of a failed run", nested=True):
         mlflow.log_metric("accuracy", 1.0)
+    with tracked_run(VALUES, run_name="tracked child of a failed run"):
+        mlflow.log_metric("accuracy", 1.0)
     raise ValueError("the run's own")
 
 

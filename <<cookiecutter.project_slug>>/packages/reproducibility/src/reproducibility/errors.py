@@ -106,7 +106,7 @@ class StoreEmpty(StoreUnavailable):
 
 def refuse(key: object, problem: str, fix: str, kind: type[Refused] = Refused) -> NoReturn:
     """Raise Refused, or another *kind* of it, with one violation (see `Violation`); its key is *key* as text."""
-    raise kind([Violation(str(key), problem, fix)])
+    raise kind([Violation(str(key), problem, fix)]) from None
 
 
 def gate_violation(message: str) -> Violation | None:

@@ -59,7 +59,7 @@ class Difference:
 
         ``inputs``: the inputs differ. ``nondeterminism``: only the results differ. ``unexplained``: the results differ,
         and the unknown may explain it. ``end``: only the end differs. ``unknown``: nothing differs as far as is known.
-        ``identical``: nothing differs.
+        ``unfinished``: nothing differs as far as both runs got. ``identical``: nothing differs.
         """
         if self.input_differences:
             return "inputs"
@@ -67,12 +67,14 @@ class Difference:
             return "unexplained" if self.unknown else "nondeterminism"
         if self.results:
             return "end"
-        return "unknown" if self.unknown or self.unfinished else "identical"
+        if self.unknown:
+            return "unknown"
+        return "unfinished" if self.unfinished else "identical"
 
     @property
     def exit_status(self) -> int:
         """0 if nothing differs, 1 if something does, 2 if that is unknown."""
-        return {"identical": 0, "unknown": 2}.get(self.verdict, 1)
+        return {"identical": 0, "unknown": 2, "unfinished": 2}.get(self.verdict, 1)
 
 
 def difference(

@@ -168,6 +168,11 @@ class MetricComparison:
     so_far: bool = False
 
     @property
+    def is_one_sided(self) -> bool:
+        """Whether only one run has logged the metric so far; the other run did not finish."""
+        return self.divergence is None and 0 in map(len, self.histories)
+
+    @property
     def delta(self) -> float | None:
         """The final value of the second run less that of the first; None where the difference is no number."""
         if self.a is None or self.b is None or max(abs(self.a), abs(self.b)) > _HUGE:

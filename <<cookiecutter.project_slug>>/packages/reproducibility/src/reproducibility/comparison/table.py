@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ VERDICTS = {
     "unexplained": "The results differ and no known input does, but some inputs are unknown.",
     "end": "They had the same inputs and logged the same results, but they did not end the same way.",
     "unknown": "No difference was found, but something is unknown.",
+    "unfinished": "No difference was found as far as both runs got, but not both of them finished.",
     "identical": "No difference: the same inputs, and the same values at every step of every metric.",
 }
 
@@ -68,7 +69,7 @@ def _metric(metric: MetricComparison) -> dict[str, Any]:
         "delta": metric.delta,
         "steps_a": len(metric.histories[0]),
         "steps_b": len(metric.histories[1]),
-        "same": metric.divergence is None,
+        "same": metric.divergence is None and not metric.is_one_sided,
         "so_far": metric.so_far,
         "divergence": metric.divergence and asdict(metric.divergence),
     }
@@ -176,13 +177,24 @@ def _draw(console: "Console", found: Difference, references: tuple[str, str]) ->
     if metrics := found.differing_metrics:
         rows = [(one_line(each.name), *numbers(each), delta(each), first_step(each)) for each in metrics[:_ROWS]]
         table(rows, len(metrics), f": {repro} --html FILE", "metric", "A", "B", "B - A", "differs", numeric=True)
-    if equal := len(found.metrics) - len(metrics):
-        console.print(f"{equal} of {len(found.metrics)} metrics are equal at every step.")
+    for line in _equal_metrics(found):
+        console.print(line, soft_wrap=True)
     if found.irrelevant:
         names = listed((each.name for each in found.irrelevant), _ROWS, _WIDTH)
         console.print(f"Other differences, which change no result: {names}", soft_wrap=True)
     for line in advice(found):
         console.print(line, soft_wrap=True)
+
+
+def _equal_metrics(found: Difference) -> Iterator[str]:
+    """Yield how many metrics are equal, and which ones an unfinished run has not logged."""
+    equal = [each for each in found.metrics if each.divergence is None and not each.is_one_sided]
+    if whole := sum(not each.so_far for each in equal):
+        yield f"{whole} of {len(found.metrics)} metrics are equal at every step."
+    if whole < len(equal):
+        yield f"{len(equal) - whole} of {len(found.metrics)} metrics are equal as far as both runs got."
+    if missing := [each.name for each in found.metrics if each.is_one_sided]:
+        yield f"Not compared, because a run ended before it logged them: {listed(missing, _ROWS, _WIDTH)}."
 
 
 def in_words(unknown: UnknownInput) -> str:

@@ -16,7 +16,7 @@ from .plugin import APP, POLICY_VARIABLE, policy_path
 
 _EMBEDDED = f"{FILE}{(PROJECT_ROOT / 'mlflow.db').as_posix()}"
 _CONNECT_SECONDS = "3"  # how long to wait for PostgreSQL's answer before the server starts
-_INSTALL = "install requirements-server.txt and the project itself where the server runs"
+_INSTALL = "start it with `nox -s server`, which installs requirements-server.txt in an environment of its own"
 _DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
 
 

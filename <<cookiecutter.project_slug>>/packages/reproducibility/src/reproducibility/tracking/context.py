@@ -13,11 +13,12 @@ of this package runs in such code before MLflow opens its store.
 import json
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
+
+import click
 
 from ..errors import Refused, StoreUnavailable, Violation
 from ..project import team_defaults
@@ -117,7 +118,7 @@ _RECIPE = """
 @cache
 def _warn_once(why: str) -> None:
     # One autologged training asks the provider several times.
-    warnings.warn(f"this run cannot be reproduced. {why}. A run that can be reproduced:{_RECIPE}", stacklevel=3)
+    click.echo(f"Warning: this run cannot be reproduced. {why}. A run that can be reproduced:{_RECIPE}", err=True)
 
 
 def run_context() -> dict[str, str]:

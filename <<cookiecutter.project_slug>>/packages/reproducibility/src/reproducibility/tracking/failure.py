@@ -6,6 +6,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from ..errors import Refused
 from ..secrets import recordable
 
 # A terminal sends SIGHUP when it is closed. Windows has no such signal.
@@ -99,7 +100,11 @@ def reason(error: BaseException) -> str:
         return f"sys.exit({error.code!r}) before the end of the run"
     if isinstance(error, GeneratorExit):
         return "left before its block began"
-    return recordable(f"{type(error).__name__}: {error}")
+    if isinstance(error, Refused):
+        return recordable("; ".join(map(str, error.violations)))
+    # The first line: some libraries add a page of advice.
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return recordable(f"{type(error).__name__}: {text}")
 
 
 def is_outage(error: BaseException) -> bool:

@@ -35,6 +35,9 @@ def find_open_runs_first(fluent: ModuleType) -> None:
                 note_unplaced(runs)
                 problem = f"it is not known into which run this is logged: {' or '.join(run.run_id for run in runs)}"
                 refuse("run_id", problem, "name the run: mlflow.log_metric(..., run_id=run.info.run_id)")
+            stack = fluent._active_run_stack.get_all_thread_values().get(runs[0].thread)
+            if stack and runs[0].run_id in {run.info.run_id for run in stack}:
+                return stack[-1]  # in this process: the run that is active where the block is
             run_id = runs[0].run_id
             if run_id not in _runs:
                 _runs[run_id] = fluent.get_run(run_id)

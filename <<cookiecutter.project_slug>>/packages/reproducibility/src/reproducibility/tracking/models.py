@@ -78,7 +78,8 @@ def _judge(model: Any, trusted_by_code: Any) -> tuple[list[str] | None, Violatio
         skops.io.loads(stored, trusted=types)
     except Exception as error:  # of any kind: an object may fail in its own code
         problem = f"skops cannot store {type(model).__name__} ({one_line(str(error), 200)})"
-        fix = f'define its functions and classes in src/, or log it with serialization_format="{_PICKLE}", '
+        fix = "define its functions and classes in src/ (a `lambda` becomes a `def`), "
+        fix += f'or log it with serialization_format="{_PICKLE}", '
         return None, Violation("model", problem, f"{fix}if whoever loads the model may run its code")
     trusted = (*team_policy().trusted_model_types, *(str(each) for each in trusted_by_code))
     unknown = [name for name in types if not any(f"{name}.".startswith(f"{prefix}.") for prefix in trusted)]

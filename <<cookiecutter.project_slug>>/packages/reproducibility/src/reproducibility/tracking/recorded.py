@@ -50,7 +50,7 @@ class RecordedRun:
     """A run as the tracking store has it, with the files of its evidence: {name: content}, empty if it has none.
 
     A nested run without evidence of its own is part of the run around it: evidence and params are those of that run.
-    around: the runs around a nested run, up to the one with the evidence; none if the run has evidence of its own.
+    around: the runs around a nested run, from the inside out; it is reproduced together with them.
     """
 
     run: "Run"
@@ -115,12 +115,11 @@ def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
     with reachable(client.tracking_uri):
         experiment = client.get_experiment(run.info.experiment_id)
         require_not_moved(client.tracking_uri, experiment)
-        passed = []
-        for each in outward(run, attrgetter("data.tags"), partial(_get, client)):
-            passed.append(each)
+        runs = list(outward(run, attrgetter("data.tags"), partial(_get, client)))
+        for each in runs:
             if MANIFEST in (evidence := _evidence(client, each)):
                 break
-    return RecordedRun(run, experiment.name, evidence, each.data.params, tuple(passed[1:]))
+    return RecordedRun(run, experiment.name, evidence, each.data.params, tuple(runs[1:]))
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
