@@ -174,7 +174,7 @@ def audit(experiment: str | None, close_dead: bool, as_json: bool) -> None:
     EXPERIMENT is the name of an experiment. By default, all of them are audited.
 
     Status 0: every finished run complies, no run died, and every protected alias can be relied on. Runs that ended
-    without a result are listed and change no status. Status 1: something does not comply. Status 2: something is unknown.
+    without a result are listed and change no status. Status 1: something does not comply. 2: something is unknown.
     """
     from .checklist.audit import audit, show_audit
 
