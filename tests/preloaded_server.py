@@ -1,6 +1,7 @@
 """Runs in the project's environment: imports what is slow to import, then forks for each command. See preloaded.py."""
 
 import atexit
+import gc
 import importlib
 import importlib.metadata
 import json
@@ -55,6 +56,9 @@ def preload() -> None:
     del os.environ["MLFLOW_DISABLE_TELEMETRY"]
     own = [name for name in sys.modules if name.partition(".")[0] == "reproducibility"]
     assert not own, own
+    # A child's collection of garbage would look at all of this, and so copy every page of memory.
+    gc.collect()
+    gc.freeze()
 
 
 def serve(connection: socket.socket) -> None:

@@ -30,7 +30,7 @@ FAILED = {
     "raises_what_no_store_can_write": "ValueError: \\udc80 \\0",
     "exits_as_if_all_were_well": "sys.exit(0) before the end of the run",
     "raises_deep_down": "JSONDecodeError: ",
-    "is_refused_inside": "Refused: data: has no rows",
+    "is_refused_inside": "data: has no rows. To fix it: add some",
     "exits_with_3": "sys.exit(3) before the end of the run",
     "ends_itself": "only the `tracked_run` that began it ends it",
     "ends_itself_as_failed": "only the `tracked_run` that began it ends it",
