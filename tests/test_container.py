@@ -148,7 +148,7 @@ def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
     assert seen[0] == "65532"
     tops = ("README.md", "configs", "packages", "pyproject.toml", "requirements", "scripts", "src", "templates")
     committed = [name for name in workbench.git("ls-files").splitlines() if name.startswith(tops)]
-    assert sorted(seen[1:]) == sorted(f"/app/{name}" for name in [*committed, ".image.json"])
+    assert sorted(seen[1:]) == sorted(f"/app/{name}" for name in [*committed, ".image-base.json", ".image.json"])
 
 
 def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
