@@ -61,10 +61,8 @@ def inherited(given: Mapping[str, str], parent: Mapping[str, str]) -> dict[str, 
     """Return the tags of a new run inside a run with the tags *parent*; *given* are those of the request.
 
     A run inside another one is part of that run, and so has the same provenance, wherever it is begun: a thread or a
-    worker knows only the team's defaults. A run that `tracked_run` begins has gathered its own provenance and keeps it.
+    worker knows only the team's defaults.
     """
-    if TOKEN_DIGEST_TAG in given:
-        return dict(given)
     return {**given, **{tag: parent[tag] for tag in PROVENANCE_TAGS | MLFLOW_TAGS.keys() if tag in parent}}
 
 
@@ -76,7 +74,7 @@ def membership_refusal(given: Mapping[str, str], parent: Mapping[str, str], pare
     """
     made_of = sorted(set(ORIGIN_TAGS) - RESTATED)
     differing = [tag for tag in made_of if tag in given and given[tag] != parent.get(tag)]
-    if TOKEN_DIGEST_TAG in given or not differing:
+    if not differing:
         return None
     values = ", ".join(f"{tag} {given[tag][:80]} instead of {parent.get(tag)}" for tag in differing)
     problem = f"this run cannot be part of run {parent_id}, because it was begun by other code ({values})"

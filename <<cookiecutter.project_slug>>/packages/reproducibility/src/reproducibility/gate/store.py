@@ -93,10 +93,11 @@ class Gated:
         given = {tag.key: tag.value for tag in tags or []}
         if parent := given.get(PARENT_TAG):
             self.require_open(parent, "no run can be added inside it")
-            around = self._recorded(parent)
-            refuse_request(membership_refusal(given, around.tags, parent))
-            given = inherited(given, around.tags)
-            if TOKEN_DIGEST_TAG not in given:  # MLflow's client has put the run into the active experiment or `Default`
+            if TOKEN_DIGEST_TAG not in given:  # not by `tracked_run`, which has gathered provenance for this run alone
+                around = self._recorded(parent)
+                refuse_request(membership_refusal(given, around.tags, parent))
+                given = inherited(given, around.tags)
+                # A worker knows only the team's experiment, and a client may have named any.
                 experiment_id = around.experiment_id
         refuse_request(creation_refusal(given, self.policy, _user()))
         own = [RunTag(key, value) for key, value in given.items()]

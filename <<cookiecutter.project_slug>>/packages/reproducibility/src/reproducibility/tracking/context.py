@@ -1,8 +1,8 @@
 """The provenance tags of runs that do not ask for them: plain `mlflow.start_run()` and autologging.
 
 MLflow imports this module while MLflow itself is imported, through the entry point group
-``mlflow.run_context_provider`` in pyproject.toml. So nothing of MLflow is imported here, not even the base class, which
-MLflow does not require.
+``mlflow.run_context_provider`` in pyproject.toml. So nothing of MLflow is imported at the top of this module, not even
+the base class, which MLflow does not require.
 
 Importing this module sets the environment variable MLFLOW_TRACKING_URI, unless it is set already. MLflow reads the
 variable when it first needs a store. So code that names no store, such as ``import mlflow; mlflow.autolog()``, records

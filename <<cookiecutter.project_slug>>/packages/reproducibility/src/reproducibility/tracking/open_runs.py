@@ -55,7 +55,6 @@ class _OpenRuns:
     def remove(self, run: OpenRun) -> None:
         with self.lock:
             self.runs.remove(run)
-            self.unplaced.discard(run.run_id)
             self._write()
 
     def _write(self) -> None:
@@ -93,8 +92,7 @@ def opened(run_id: str, experiment_id: str, tags: Mapping[str, str]) -> Iterator
     around = innermost_of_thread()
     run = OpenRun(run_id, experiment_id, tags, around.run_id if around else None, threading.get_ident())
     owner = _this_process()
-    if os.environ.get(_VARIABLE) != str(owner.file):
-        os.environ[_VARIABLE] = str(owner.file)
+    os.environ[_VARIABLE] = str(owner.file)
     owner.add(run)
     before = _innermost.get()
     _innermost.set(run)

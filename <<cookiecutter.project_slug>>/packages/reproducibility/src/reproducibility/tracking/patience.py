@@ -20,7 +20,7 @@ _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # While a person waits: at the first request, and when a failed run is ended.
 _SHORT_WAITS = {_RETRIES: "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
 # MLflow tries at most so often. It waits 2, 4, 8 ... 64 seconds between two tries, and then 120 seconds: 8 minutes.
-_LONG_WAITS = {_RETRIES: "10"}
+_MOST_RETRIES = "10"
 _LONGEST_PAUSE_S = 180.0  # between two tries, with the time that a try may take
 
 _lock = threading.Lock()
@@ -46,7 +46,7 @@ def long_waits() -> Iterator[None]:
     global _waiting
     with _lock:
         if _waiting == 0 and os.environ.get(_RETRIES) == DEFAULTS[_RETRIES]:
-            _set(_LONG_WAITS)
+            os.environ[_RETRIES] = _MOST_RETRIES
         _waiting += 1
     notice = _OutageNotice()
     logging.getLogger("urllib3.connectionpool").addFilter(notice)
@@ -56,8 +56,8 @@ def long_waits() -> Iterator[None]:
         logging.getLogger("urllib3.connectionpool").removeFilter(notice)
         with _lock:
             _waiting -= 1
-            if _waiting == 0 and os.environ.get(_RETRIES) == _LONG_WAITS[_RETRIES]:
-                _set({_RETRIES: DEFAULTS[_RETRIES]})
+            if _waiting == 0 and os.environ.get(_RETRIES) == _MOST_RETRIES:
+                os.environ[_RETRIES] = DEFAULTS[_RETRIES]
 
 
 def _set(values: Mapping[str, str | None]) -> dict[str, str | None]:
