@@ -4,9 +4,7 @@ import json
 import socket
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +13,6 @@ from subprocess import CompletedProcess
 from threading import Thread
 
 import pytest
-from conftest import code_of
-from tracking_server import TrackingServer
 from workbench import INSIDE, Workbench, store_at
 
 # A guard against hanging, far beyond the seconds that each attempt takes.
@@ -210,48 +206,21 @@ class DyingServer(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_dies_during_the_run_is_named_and_the_start_was_two_requests(
+def test_a_server_that_dies_during_the_run_is_named_and_had_the_tags_from_the_start(
     workbench: Workbench, tmp_path: Path
 ) -> None:
     DyingServer.requests, DyingServer.artifacts = [], tmp_path.as_uri()
     with ThreadingHTTPServer(("127.0.0.1", 0), DyingServer) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        port = server.server_port
-        uri = f"http://127.0.0.1:{port}"
-        error = error_inside(workbench, f"http://ada:secret@127.0.0.1:{port}", "switch_off", uri)
-    assert f"{uri} cannot be used" in error
-    created, batch, *_ = DyingServer.requests
+        uri = f"http://127.0.0.1:{server.server_port}"
+        env = {"MLFLOW_TRACKING_URI": uri.replace("//", "//ada:secret@"), "REPRODUCIBILITY_PATIENCE": "1"}
+        done = workbench.run("python", "scripts/record_stored.py", "dies", "switch_off", uri, env=env)
+    assert done.returncode == 0, done.stderr
+    assert f"entries wait for {uri}: repro sync" in done.stderr
+    assert "secret" not in done.stderr
+    created = DyingServer.requests[0]
     assert created[0] == "runs/create"
     assert {"git_commit", "data_version", "manifest_digest"} <= {tag["key"] for tag in created[1]["tags"]}
-    assert batch[0] == "runs/log-batch"
-    assert {param["key"] for param in batch[1]["params"]} == {"experiment_name", "seed", "data.path", "data_version"}
-    assert [path for path, _ in DyingServer.requests if path.startswith("runs/")].count("runs/log-batch") == 1
-
-
-def test_a_restart_of_the_server_during_the_run_costs_the_run_nothing(
-    workbench: Workbench, server_python: Path, clean_env: dict[str, str], tmp_path: Path
-) -> None:
-    store = store_at(tmp_path / "server.db")["MLFLOW_TRACKING_URI"]
-    env = clean_env | {"PYTHONPATH": code_of(workbench.path), "MLFLOW_BACKEND_STORE_URI": store}
-    env |= {"MLFLOW_ARTIFACTS_DESTINATION": (tmp_path / "files").as_uri()}
-    with (
-        TrackingServer([server_python.parent / "repro", "server", "run"], env, tmp_path / "log") as server,
-        ThreadPoolExecutor(1) as beside,
-    ):
-        command = ["python", "scripts/record_stored.py", "outlasts", "outlast", tmp_path]
-        run = beside.submit(workbench.run, *command, env={"MLFLOW_TRACKING_URI": server.uri})
-        while not (tmp_path / "ready").exists():
-            assert not run.done(), run.result().stderr
-            time.sleep(0.1)
-        server.stop()
-        (tmp_path / "stopped").touch()
-        server.start()  # which takes longer than the seconds that a command waits for a server
-        done = run.result()
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("the tracking server does not answer; the run waits for it") == 1
-    assert "Retrying" not in done.stderr
-    recorded = workbench.runs(tmp_path / "server.db")["outlasts"]
-    assert (recorded.status, recorded.metrics) == ("FINISHED", {"loss": 1 / 3})
 
 
 def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Records a run: python scripts/record_stored.py [NAME [FUNCTION ARGUMENT]]. FUNCTION is one of those below."""
 
 import sqlite3
-import time
 from pathlib import Path
 
 import click
@@ -22,15 +21,6 @@ def drop_metrics(database: str) -> None:
         connection.execute("DROP TABLE latest_metrics")
 
 
-def outlast(folder: str) -> None:
-    """Log while the server is away: *folder* gets a file `ready`, and has a file `stopped` when the server is."""
-    Path(folder, "ready").touch()
-    while not Path(folder, "stopped").exists():
-        time.sleep(0.05)
-    for step in range(3):
-        mlflow.log_metric("loss", 1 / (step + 1), step=step)
-
-
 @click.command()
 @click.argument("name", default="run")
 @click.argument("function", required=False)
@@ -39,7 +29,7 @@ def main(name: str, function: str | None, argument: str | None) -> None:
     with tracked_run(VALUES, run_name=name):
         print("the experiment is running")
         if function:
-            {"switch_off": switch_off, "drop_metrics": drop_metrics, "outlast": outlast}[function](argument)
+            {"switch_off": switch_off, "drop_metrics": drop_metrics}[function](argument)
 
 
 if __name__ == "__main__":

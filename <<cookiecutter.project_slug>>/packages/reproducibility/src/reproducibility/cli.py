@@ -69,6 +69,31 @@ def validate(run_id: str, as_json: bool) -> None:
     sys.exit(0 if result.holds else 1)
 
 
+@repro.command()
+@click.argument("run_id", required=False)
+@click.option("--status", is_flag=True, help="Only list what waits. Status 1: something does.")
+@click.option("--dead", is_flag=True, help="The machine or container that recorded RUN_ID is gone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def sync(run_id: str | None, status: bool, dead: bool, as_json: bool) -> None:
+    """Ship what runs recorded on this machine while their server was away.
+
+    RUN_ID is the id of a run, or its beginning. By default, everything is shipped. A run whose process was killed is
+    ended as FAILED.
+    """
+    from .delivery import sync
+    from .errors import refuse
+
+    if status:
+        runs = sync.waiting_runs()
+        sync.show_waiting(runs, as_json)
+        sys.exit(1 if runs else 0)
+    if dead and run_id is None:
+        refuse("--dead", "it does not say which run", "name the run: repro sync RUN_ID --dead")
+    outcomes = sync.sync(run_id, dead=dead)
+    sync.show_outcomes(outcomes, as_json)
+    sys.exit(sync.exit_status(outcomes))
+
+
 @repro.command(epilog=_RUN)
 @click.argument("run_id")
 @click.option("--container", is_flag=True, help="Run it in the image of the original run.")

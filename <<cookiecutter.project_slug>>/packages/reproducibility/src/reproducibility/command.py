@@ -1,6 +1,7 @@
 """The command of an experiment: takes a config file and changes to it, records a run and validates it."""
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,9 +9,11 @@ from typing import TypeVar
 import click
 
 from .config.loader import Config
+from .delivery.registry import journal_of
 from .display import as_utf8, let_any_text_pass, require_working_directory
 from .errors import refuse
 from .project import load
+from .tracking.store import OFFLINE_VARIABLE
 
 C = TypeVar("C", bound=Config)
 
@@ -29,6 +32,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
     @click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value, e.g. model.max_depth=3."
     )
+    @click.option("--offline", is_flag=True, help="Begin without the server; `repro sync` ships the run later.")
     @click.option("--json", "as_json", is_flag=True, help="Print the validation as one JSON object.")
     @click.option("--container", is_flag=True, help="Run in the image of the commit, which is built if missing.")
     @click.option("--snapshot", is_flag=True, help="With --container: include uncommitted changes, as a patch.")
@@ -36,11 +40,19 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         "--base", metavar="IMAGE", help="With --container: start from another image, for example one for GPUs."
     )
     def command(
-        path: Path, overrides: tuple[str, ...], as_json: bool, container: bool, snapshot: bool, base: str | None
+        path: Path,
+        overrides: tuple[str, ...],
+        offline: bool,
+        as_json: bool,
+        container: bool,
+        snapshot: bool,
+        base: str | None,
     ) -> None:
         let_any_text_pass()
         require_working_directory()
         overrides = tuple(map(as_utf8, overrides))
+        if offline:
+            os.environ[OFFLINE_VARIABLE] = "1"
         if container:
             from .container.run import train
 
@@ -51,6 +63,8 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
             run_id = run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        if journal_of(run_id) is not None:  # it waits for its server: the run said so at its end
+            raise SystemExit(2)
         from .tracking.validation import show_validation, validate
 
         validation = validate(run_id)

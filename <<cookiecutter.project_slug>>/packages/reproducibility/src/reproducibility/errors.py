@@ -116,3 +116,22 @@ def gate_violation(message: str) -> Violation | None:
     """
     found = _GATE_SENTENCE.search(message)
     return Violation(GATE, found[1], found[2].strip()) if found else None
+
+
+def is_outage_message(message: str) -> bool:
+    """Whether *message*, of an error of MLflow, says that MLflow's client gave up on a server."""
+    return message.startswith("API request to")
+
+
+def in_plain_words(reason: str) -> str:
+    """Return the *reason* of a network library in plain words, and any other reason as it is."""
+    for sign, words in (
+        ("NameResolutionError", "its host name is unknown"),
+        ("failed to resolve host", "its host name is unknown"),
+        ("Connection refused", "nothing answers there (connection refused)"),
+        ("timed out", "it does not answer in time"),
+        ("timeout expired", "it does not answer in time"),
+    ):
+        if sign in reason:
+            return words
+    return reason[:300]

@@ -5,7 +5,7 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # MLflow prints the run's URL, which takes a request; our commands print it.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # MLflow waits four minutes for a server: too long for a person. A run waits longer, see tracking/patience.py.
+    # MLflow waits four minutes for a server: too long for a person. What a run says does not wait, see delivery/.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",

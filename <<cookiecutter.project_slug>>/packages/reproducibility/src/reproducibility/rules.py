@@ -12,6 +12,7 @@ from .tags import (
     FAILURE_TAG,
     MADE_FROM,
     MLFLOW_TAGS,
+    OFFLINE_TAG,
     ORIGIN_TAGS,
     PARENT_TAG,
     PROVENANCE_TAGS,
@@ -27,6 +28,7 @@ R = TypeVar("R")
 HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction that matches
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
 _EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
+_ID = re.compile(r"[0-9a-f]{32}")
 _START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
 
@@ -36,7 +38,7 @@ def frozen(policy: Policy) -> frozenset[str]:
     There are two exceptions. `REPRODUCES` can be deleted. `FAILURE_TAG` can change until the run has ended, and can be
     added to a run that ended without success.
     """
-    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG}
+    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG, OFFLINE_TAG}
     return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own
 
 
@@ -55,6 +57,15 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
         return Violation(GATE, problem, fix)
     return None
+
+
+def id_refusal(chosen: str) -> Violation | None:
+    """Return why a client may not choose the id *chosen* for a new run; None if it may."""
+    if _ID.fullmatch(chosen):
+        return None
+    return Violation(
+        GATE, f"{chosen[:80]!r} is no id of a run", "use 32 hexadecimal digits, or leave the id to the server"
+    )
 
 
 def inherited(given: Mapping[str, str], parent: Mapping[str, str]) -> dict[str, str]:

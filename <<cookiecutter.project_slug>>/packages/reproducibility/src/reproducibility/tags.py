@@ -46,4 +46,8 @@ INTERNAL = "reproducibility."
 PROCESS_TAG = f"{INTERNAL}process"  # the process that records the run
 TOKEN_DIGEST_TAG = f"{INTERNAL}token_digest"  # digest of a one-time token: only the process that began the run knows it
 TOKEN_TAG = f"{INTERNAL}token"  # the token itself, set just before the run ends
+# The ids that a client chose for a new run and a new model. The gate takes them, so that a client that lost the answer
+# can ask again, and so that a run has its id before a server knows the run.
+RUN_ID_TAG, MODEL_ID_TAG = f"{INTERNAL}run_id", f"{INTERNAL}model_id"
+OFFLINE_TAG = f"{INTERNAL}offline"  # the run was begun without its server, which got the run later
 ATTEMPT_TAG = f"{INTERNAL}attempt"  # names one attempt to reproduce a run

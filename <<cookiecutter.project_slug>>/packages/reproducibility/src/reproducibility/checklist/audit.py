@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from ..display import counted, emit
 from ..errors import Refused, Unreadable, Violation, refuse
 from ..policy import Policy
+from ..process import is_running
 from ..project import team_policy
 from ..reproduce.promote import promotion_problems
 from ..rules import CLOSED, is_protected, why_not_its_model
 from ..secrets import without_credentials
 from ..tags import FAILURE_TAG, PROCESS_TAG
-from ..tracking.process import is_running
 from ..tracking.recorded import find_run, model_outputs, pages, read_run, readable
 from ..tracking.store import connect, reachable
 from ..tracking.validation import judge

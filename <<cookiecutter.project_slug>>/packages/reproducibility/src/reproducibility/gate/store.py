@@ -7,10 +7,10 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any
 
-from mlflow.entities import LoggedModelStatus, Run, RunStatus, RunTag
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -26,13 +26,25 @@ from ..rules import (
     ending_refusal,
     finish_refusal,
     frozen,
+    id_refusal,
     inherited,
     membership_refusal,
     outward,
     token_refusal,
 )
 from ..secrets import recordable
-from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
+from ..tags import (
+    FAILURE_TAG,
+    MODEL_ID_TAG,
+    PARENT_TAG,
+    PROCESS_TAG,
+    REPRODUCES,
+    RESTATED,
+    RUN_ID_TAG,
+    TOKEN_DIGEST_TAG,
+    TOKEN_TAG,
+)
+from .chosen_id import chosen_id
 from .guarded import GuardedRun, evidence
 from .promoted import deletion_refusal
 
@@ -91,6 +103,9 @@ class Gated:
 
     def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: list[RunTag], run_name: str) -> Run:
         given = {tag.key: tag.value for tag in tags or []}
+        chosen = given.pop(RUN_ID_TAG, None)
+        if chosen and (begun := self._begun(chosen, given)):
+            return begun
         if parent := given.get(PARENT_TAG):
             self.require_open(parent, "no run can be added inside it")
             if TOKEN_DIGEST_TAG not in given:  # not by `tracked_run`, which has gathered provenance for this run alone
@@ -101,7 +116,20 @@ class Gated:
                 experiment_id = around.experiment_id
         refuse_request(creation_refusal(given, self.policy, _user()))
         own = [RunTag(key, value) for key, value in given.items()]
-        return super().create_run(experiment_id, user_id, start_time, own, run_name)
+        with chosen_id(chosen):
+            return super().create_run(experiment_id, user_id, start_time, own, run_name)
+
+    def _begun(self, run_id: str, given: Mapping[str, str]) -> Run | None:
+        """Return the run *run_id* if its client asks for it again, because it lost the answer; None if it is free."""
+        refuse_request(id_refusal(run_id))
+        with self.ManagedSessionMaker(read_only=False) as session:
+            if session.get(SqlRun, run_id) is None:
+                return None
+        tags = self._recorded(run_id).tags
+        same_client = all(tags.get(key) == given.get(key) for key in (PROCESS_TAG, TOKEN_DIGEST_TAG))
+        if not same_client or self.status(run_id) in CLOSED:
+            refuse_request(Violation(GATE, f"there is another run {run_id}", "leave the id out, or choose another one"))
+        return self.get_run(run_id)
 
     def delete_run(self, run_id: str) -> None:
         refuse_request(deletion_refusal(self, f"run {run_id}", SqlRun.run_uuid == run_id))
@@ -156,11 +184,28 @@ class Gated:
             super().delete_tag(run_id, key)
 
     def create_logged_model(self, experiment_id: str, *arguments: Any, **options: Any) -> Any:
-        names = ("name", "source_run_id")
-        source_run = (dict(zip(names, arguments, strict=False)) | options).get("source_run_id")
-        if source_run:
+        names = ("name", "source_run_id", "tags", "params", "model_type")
+        given = dict(zip(names, arguments, strict=False)) | options
+        if source_run := given.get("source_run_id"):
             self.require_open(source_run, "it takes no more models")
-        return super().create_logged_model(experiment_id, *arguments, **options)
+        tags = {tag.key: tag for tag in given.get("tags") or []}
+        chosen = tags.pop(MODEL_ID_TAG).value if MODEL_ID_TAG in tags else None
+        if chosen:
+            refuse_request(id_refusal(chosen.removeprefix("m-")))
+            if (made := self._made(chosen)) is not None:
+                if made.source_run_id != source_run:
+                    refuse_request(Violation(GATE, f"there is another model {chosen}", "choose another id"))
+                return made
+        with chosen_id(chosen and chosen.removeprefix("m-")):
+            return super().create_logged_model(experiment_id, **{**given, "tags": list(tags.values())})
+
+    def _made(self, model_id: str) -> LoggedModel | None:
+        try:
+            return self.get_logged_model(model_id)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
 
     def log_logged_model_params(self, model_id: str, params: list[Any]) -> None:
         if source_run := self.get_logged_model(model_id).source_run_id:

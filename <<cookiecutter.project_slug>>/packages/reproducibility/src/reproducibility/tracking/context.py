@@ -21,12 +21,12 @@ from functools import cache
 import click
 
 from ..errors import Refused, StoreUnavailable, Violation
+from ..process import this_process
 from ..project import team_defaults
 from ..provenance.gather import gather
 from ..tags import PARENT_TAG, PROCESS_TAG
 from .fluent import find_open_runs_first
 from .open_runs import open_runs
-from .process import this_process
 from .store import tracking_uri
 
 # Where the configuration names no usable store, MLflow keeps its own default: an import must not fail for that.

@@ -6,7 +6,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-from ..errors import Refused
+from ..errors import Refused, is_outage_message
 from ..secrets import recordable
 
 # A terminal sends SIGHUP when it is closed. Windows has no such signal.
@@ -111,4 +111,4 @@ def is_outage(error: BaseException) -> bool:
     """Return whether *error* says that the MLflow client gave up on a server, and not that a server refused a value."""
     from mlflow.exceptions import MlflowException
 
-    return isinstance(error, MlflowException) and str(error).startswith("API request to")
+    return isinstance(error, MlflowException) and is_outage_message(str(error))

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from .process import is_running, this_process
+from ..process import is_running, this_process
 
 _VARIABLE = "REPRODUCIBILITY_OPEN_RUNS"
 _PREFIX = "reproducibility-open-runs-"

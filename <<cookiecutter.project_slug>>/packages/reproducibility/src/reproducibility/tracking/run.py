@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config.loader import Config
+from ..delivery.registry import journal_of
+from ..delivery.sync import ship_leftovers
 from ..digest import digest
 from ..display import say
 from ..errors import Refused, RunIncomplete, Violation, gate_violation, refuse
 from ..evidence import EVIDENCE
 from ..policy import violations
+from ..process import this_process
 from ..project import team_defaults, team_policy
 from ..provenance.data import changes_since
 from ..provenance.gather import Provenance
@@ -27,10 +30,9 @@ from .failure import Interruption, is_outage, reason
 from .fluent import log_into
 from .models import refused_models, trust_by_policy
 from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
-from .patience import long_waits, short_waits
+from .patience import short_waits
 from .preflight import preflight, unrecorded_code
-from .process import this_process
-from .store import connect, experiment_id, reachable, unavailable
+from .store import connect, experiment_id, is_offline, reachable, unavailable
 
 if TYPE_CHECKING:
     import mlflow
@@ -67,6 +69,8 @@ def tracked_run(
 
     trust_by_policy()
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
+    if not is_offline():
+        ship_leftovers(client.tracking_uri)
     parent = mlflow.active_run()
     token = secrets.token_hex(16)
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
@@ -84,13 +88,12 @@ def tracked_run(
                 _log(client, run_id, provenance)
             provenance.seeding.apply()
             block.enter_context(opened(run_id, run.info.experiment_id, provenance.tags))
-            block.enter_context(long_waits())
             say(f"run {run_id} is recording")
             yield run
             if process != os.getpid():  # a forked child that goes on behind the block: the run is not the child's
                 return
             with reachable(client.tracking_uri):
-                _require_unchanged(client.get_run(run_id), provenance)
+                _require_unchanged(_as_recorded(client, run_id), provenance)
             interruption.hold()
             with reachable(client.tracking_uri):
                 client.set_tag(run_id, TOKEN_TAG, token)
@@ -205,6 +208,16 @@ def _log(
         for name, content in provenance.evidence.items():
             Path(folder, name).write_bytes(content)
         client.log_artifacts(run_id, folder, EVIDENCE)
+
+
+def _as_recorded(client: "mlflow.MlflowClient", run_id: str) -> "mlflow.entities.Run":
+    """Return the run as it is now. A server with the gate judges at the end itself, and needs not be asked before."""
+    journal = journal_of(run_id)
+    if journal is None or not journal.header.is_gated:
+        return client.get_run(run_id)
+    from ..delivery.view import said_by_this_process
+
+    return said_by_this_process(journal)
 
 
 def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> None:

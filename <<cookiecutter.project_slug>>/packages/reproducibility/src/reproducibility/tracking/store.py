@@ -14,7 +14,8 @@ from pydantic import field_validator
 
 from ..config.loader import load_section
 from ..config.values import Section
-from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, refuse
+from ..delivery.journal import offline_experiment
+from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
 from ..project import BASE_CONFIG, PROJECT_ROOT
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 FILE = "sqlite:///"
 _ARTIFACTS = "mlartifacts"
+# Set: runs begin without their server. `repro train --offline` sets it.
+OFFLINE_VARIABLE = "REPRODUCIBILITY_OFFLINE"
 _DATABASE_RETRIES = 5  # MLflow waits less than three seconds in all between five tries, but a hundred between its ten
 
 
@@ -42,7 +45,7 @@ def unavailable(
     if schema := schema_problem(shown, str(reason)):
         why, fix = schema
     else:
-        why = _in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
+        why = in_plain_words(recordable(str(reason).strip().partition("\n")[0]))
         fix = fix or _usual_fix(uri, why)
     return kind(f"the tracking store {shown} cannot be used: {why.rstrip('.')}. {fix}.")
 
@@ -58,20 +61,6 @@ def _usual_fix(uri: str, why: str) -> str:
         fix = 'Mount a folder, run as its owner with --user "$(id -u):$(id -g)", and name a database in it'
         return f"{fix} with -e MLFLOW_TRACKING_URI=sqlite:////…"
     return "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
-
-
-def _in_plain_words(reason: str) -> str:
-    """Return the *reason* of a network library in plain words, and any other reason as it is."""
-    for sign, words in (
-        ("NameResolutionError", "its host name is unknown"),
-        ("failed to resolve host", "its host name is unknown"),
-        ("Connection refused", "nothing answers there (connection refused)"),
-        ("timed out", "it does not answer in time"),
-        ("timeout expired", "it does not answer in time"),
-    ):
-        if sign in reason:
-            return words
-    return reason[:300]
 
 
 class Tracking(Section):
@@ -169,6 +158,8 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     uri = client.tracking_uri
+    if is_offline():
+        return _offline_experiment(uri, name)
     if uri.startswith(FILE):
         _require_writable(uri, Path(uri.removeprefix(FILE)))
     with reachable(uri), short_waits():
@@ -185,6 +176,19 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     if experiment.lifecycle_stage == "deleted":
         raise unavailable(uri, f"the experiment {name!r} was deleted there; restore it or change experiment_name")
     return experiment.experiment_id
+
+
+def is_offline() -> bool:
+    """Whether runs begin without their server now."""
+    return bool(os.environ.get(OFFLINE_VARIABLE))
+
+
+def _offline_experiment(uri: str, name: str) -> str:
+    """Return what stands for the id of the experiment until `repro sync` asks the server."""
+    if not uri.startswith("http"):
+        problem = f"the runs are kept in {without_credentials(uri)}, which needs no server"
+        refuse("--offline", problem, f"leave it out, and unset {OFFLINE_VARIABLE}")
+    return offline_experiment(name)
 
 
 def require_own_registry(uri: str) -> None:

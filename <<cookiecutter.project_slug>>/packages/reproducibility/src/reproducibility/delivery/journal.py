@@ -1,0 +1,357 @@
+"""The journal of a run: everything that the run said, on this machine's disk, until the tracking server has it.
+
+A journal is a folder, named after the run, in .cache/journal of the project:
+
+    run.json            the header: which server the run is for, which process records the run
+    run.log             what that process said; one line an entry: crc32, space, JSON
+    worker-*.log        what another process of the run said, such as a worker
+    files/              copies of the artifacts that are not on the server yet
+    shipped.json        how many bytes of each log the server has
+    refused.jsonl       the entries that the server refused, and why
+    reserve             room on the disk for the end of the run, should the disk be full then
+
+Each process appends to a log of its own, with one system call an entry. So no process waits for another one, and a
+process that is killed leaves at most one incomplete line at the end of its log.
+"""
+
+import errno
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, BinaryIO, Self
+from zlib import crc32
+
+from filelock import FileLock
+
+from ..project import CACHE
+
+# Another folder for the journals, such as one that outlives the container or the checkout that a run happens in.
+JOURNAL_VARIABLE = "REPRODUCIBILITY_JOURNAL"
+_HEADER, _OWN_LOG, _SHIPPED, _REFUSED = "run.json", "run.log", "shipped.json", "refused.jsonl"
+_FILES, _RESERVE, _LOCK = "files", "reserve", "shipping.lock"
+_REMOVED = "removed-"
+_RESERVED_BYTES = 32_768
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known about a run from its beginning.
+
+    uri: the server's address, without credentials. process: who records the run, see `process.this_process`.
+    is_created: the server has the run. is_gated: the server has the gate, which takes the id that the client chose.
+    experiment: the name of the experiment of a run that was begun offline, where the id is not known. is_released: the
+    process left the run open when it exited, and another process may go on with the run.
+    """
+
+    uri: str
+    process: str
+    experiment_id: str
+    artifact_uri: str
+    user_id: str
+    start_time: int
+    run_name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    is_created: bool = False
+    is_gated: bool = False
+    is_released: bool = False
+    experiment: str | None = None
+    parent: str | None = None
+    workspace: str | None = None
+
+
+class Damaged(Exception):
+    """A line of a log is not what was written. The message says which line of which file."""
+
+
+def root() -> Path:
+    """Return the folder of all journals, which need not exist."""
+    named = os.environ.get(JOURNAL_VARIABLE)
+    return Path(named).absolute() if named else CACHE / "journal"
+
+
+class Journal:
+    """The journal of one run, open for one process: the process that began the run, or another one of the same run."""
+
+    def __init__(self, folder: Path, header: Header, log: str) -> None:
+        self.folder = folder
+        self.run_id = folder.name
+        self.header = header
+        self._log = log
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._is_flushed = True
+        # What this process logged. A param does not change.
+        self.params: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+
+    @classmethod
+    def create(cls, run_id: str, header: Header) -> Self:
+        """Return the journal of a new run. Raises OSError where it cannot be written."""
+        folder = root() / run_id
+        (folder / _FILES).mkdir(parents=True)
+        (folder / _RESERVE).write_bytes(bytes(_RESERVED_BYTES))
+        journal = cls(folder, header, _OWN_LOG)
+        _replace(folder / _HEADER, _encode(asdict(header)))
+        return journal
+
+    @classmethod
+    def find(cls, run_id: str) -> Self | None:
+        """Return the journal of a run that was begun on this machine and has not ended; None if there is none.
+
+        For another process than the one that began the run: the process gets a log of its own.
+        """
+        folder = root() / run_id
+        try:
+            header = Header(**json.loads((folder / _HEADER).read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise Damaged(f"{folder / _HEADER} cannot be read ({error})") from None
+        return cls(folder, header, f"worker-{os.getpid()}-{token_hex(4)}.log")
+
+    @classmethod
+    def take_over(cls, run_id: str) -> Self:
+        """Return the journal of a run whose process is gone, for somebody who goes on in the log of that process."""
+        folder = root() / run_id
+        journal = cls(folder, Header(**json.loads((folder / _HEADER).read_bytes())), _OWN_LOG)
+        if (log := folder / _OWN_LOG).exists():
+            with open(log, "r+b") as stream:
+                stream.truncate(_end_of_lines(stream))
+        return journal
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this object is the one that began the run."""
+        return self._log == _OWN_LOG
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / _HEADER).exists()
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the header."""
+        self.header = replace(self.header, **changes)
+        _replace(self.folder / _HEADER, _encode(asdict(self.header)))
+
+    def reload(self) -> None:
+        """Read the header again: another process may have shipped the beginning of the run."""
+        with suppress(FileNotFoundError):
+            self.header = Header(**json.loads((self.folder / _HEADER).read_bytes()))
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write *entry* to the log of this process. When this returns, a kill of the process does not lose the entry.
+
+        Raises OSError if the entry cannot be written; the log is then as before.
+        """
+        body = _encode(entry).encode("ascii")
+        self._write(b"%08x %b\n" % (crc32(body), body))
+
+    def append_last(self, entry: Mapping[str, Any]) -> None:
+        """Write an *entry* that says how the run ends, as `append` does, also to a full disk: it has a reserve."""
+        try:
+            self.append(entry)
+        except OSError:
+            self._use_reserve()
+            self.append(entry)
+
+    def _use_reserve(self) -> None:
+        (self.folder / _RESERVE).unlink(missing_ok=True)
+
+    def _write(self, line: bytes) -> None:
+        with self._lock:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.folder / self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._is_flushed = False
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._log))
+
+    def flush(self) -> None:
+        """Let the disk have what this process wrote: from then on a power cut does not lose it either."""
+        with self._lock:
+            if self._descriptor is not None and not self._is_flushed:
+                getattr(os, "fdatasync", os.fsync)(self._descriptor)
+                self._is_flushed = True
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def copy(self, file: str | os.PathLike[str]) -> str:
+        """Keep a copy of *file* until it is shipped; return the copy's name. Raises OSError if there is no room."""
+        name = f"{os.getpid()}-{token_hex(8)}"
+        target = self.folder / _FILES / name
+        try:
+            shutil.copyfile(file, target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return name
+
+    def file(self, name: str) -> Path:
+        """Return the copy called *name*."""
+        return self.folder / _FILES / name
+
+    def logs(self) -> list[str]:
+        """Return the names of the logs: that of the process that began the run first, then those of other processes."""
+        workers = sorted(path.name for path in self.folder.glob("worker-*.log"))
+        return [*([_OWN_LOG] if (self.folder / _OWN_LOG).exists() else []), *workers]
+
+    def entries(self, log: str, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield the entries of *log* behind *offset*, each with the offset of the next one, as far as they go now.
+
+        An incomplete line at the end is being written, or its process was killed: it is not an entry. Raises Damaged at
+        a line that was changed after it was written.
+        """
+        with open(self.folder / log, "rb") as stream:
+            end = os.fstat(stream.fileno()).st_size
+            stream.seek(offset)
+            while offset < end and (line := stream.readline()).endswith(b"\n"):
+                offset += len(line)
+                yield _decoded(line, self.folder / log, offset), offset
+
+    def shipped(self) -> dict[str, int]:
+        """Return how many bytes of each log the server has."""
+        try:
+            return json.loads((self.folder / _SHIPPED).read_bytes())
+        except FileNotFoundError:
+            return {}
+
+    def note_shipped(self, offsets: Mapping[str, int]) -> None:
+        try:
+            _replace(self.folder / _SHIPPED, _encode(offsets))
+        except OSError:
+            self._use_reserve()
+            _replace(self.folder / _SHIPPED, _encode(offsets))
+
+    def waiting(self) -> int:
+        """Return how many entries the server does not have yet; each point of a metric counts."""
+        shipped = self.shipped()
+        return sum(size(entry) for log in self.logs() for entry, _ in self.entries(log, shipped.get(log, 0)))
+
+    def bytes_waiting(self) -> int:
+        """Return how many bytes of the logs the server does not have yet."""
+        shipped = self.shipped()
+        return sum((self.folder / log).stat().st_size - shipped.get(log, 0) for log in self.logs())
+
+    def has_end(self) -> bool:
+        """Whether the process that began the run ended the run."""
+        if not (self.folder / _OWN_LOG).exists():
+            return False
+        return any("end" in entry for entry, _ in self.entries(_OWN_LOG, self.shipped().get(_OWN_LOG, 0)))
+
+    def refuse(self, entry: Mapping[str, Any], why: str) -> None:
+        """Note that the server refused *entry*."""
+        with open(self.folder / _REFUSED, "a", encoding="ascii") as stream:
+            stream.write(_encode({"why": why, "entry": entry}) + "\n")
+
+    def refusals(self) -> list[str]:
+        """Return why the server refused entries, in their order; also after the journal was removed."""
+        kept = self.kept_refusals
+        try:
+            text = (kept if kept.exists() else self.folder / _REFUSED).read_text("ascii")
+        except FileNotFoundError:
+            return []
+        return [json.loads(line)["why"] for line in text.splitlines()]
+
+    @property
+    def kept_refusals(self) -> Path:
+        """Where the refused entries are kept when the run has ended."""
+        return root() / "refused" / f"{self.run_id}.jsonl"
+
+    @contextmanager
+    def shipping(self, timeout_s: float) -> Iterator[None]:
+        """Inside, no other process or thread ships this journal. Raises filelock.Timeout."""
+        with FileLock(self.folder / _LOCK, timeout=timeout_s):
+            yield
+
+    def remove(self) -> None:
+        """Delete the journal: the server has all of it. What the server refused is kept beside the journals."""
+        self.close()
+        refused = self.folder / _REFUSED
+        if refused.exists():
+            self.kept_refusals.parent.mkdir(exist_ok=True)
+            os.replace(refused, self.kept_refusals)
+        # At once, so that a process that is killed here leaves no half of a journal.
+        removed = self.folder.with_name(f"{_REMOVED}{self.run_id}")
+        with suppress(FileNotFoundError):
+            os.replace(self.folder, removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+    def last_time_ms(self) -> int:
+        """Return when something was last written into the journal, in milliseconds since 1970."""
+        times = [(self.folder / name).stat().st_mtime for name in (_HEADER, *self.logs())]
+        return int(max(times) * 1000)
+
+
+def remove_leftovers() -> None:
+    """Delete what is left of journals whose process was killed while it removed them."""
+    for folder in root().glob(f"{_REMOVED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def journals() -> Iterator[Path]:
+    """Yield the folder of each journal on this machine, the oldest first."""
+    with suppress(FileNotFoundError):
+        headers = [path / _HEADER for path in root().iterdir() if not path.name.startswith(_REMOVED)]
+        found = [(header.stat().st_mtime, header.parent) for header in headers if header.exists()]
+        yield from (folder for _, folder in sorted(found))
+
+
+def offline_experiment(name: str | None) -> str:
+    """Return what stands for the id of the experiment *name* in a run that was begun offline."""
+    return f"offline/{name}"
+
+
+def offline_name(experiment_id: str) -> str | None:
+    """Return the name of the experiment that *experiment_id* stands for; None if it is an id that a server gave."""
+    return experiment_id.removeprefix("offline/") if experiment_id.startswith("offline/") else None
+
+
+def offline_artifacts(path: str) -> str:
+    """Return what stands for the address of *path*, below the experiment's artifacts, in a run begun offline."""
+    return f"mlflow-artifacts:/offline/{path}"
+
+
+def size(entry: Mapping[str, Any]) -> int:
+    """Return how many things an entry says: each point, param and tag counts, and everything else is one."""
+    return sum(len(items) for items in entry["log"].values()) if "log" in entry else 1
+
+
+def _decoded(line: bytes, path: Path, end: int) -> dict[str, Any]:
+    checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    try:
+        if int(checksum, 16) != crc32(body):
+            raise ValueError
+        return json.loads(body)
+    except ValueError:
+        raise Damaged(f"{path} was changed after it was written, in the line that ends at byte {end}") from None
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    end = 0
+    for line in stream:
+        if line.endswith(b"\n"):
+            end += len(line)
+    return end
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write *text* to *path* at once: a reader, also one after a crash, sees the text before or this one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        temporary.write_text(text, "ascii")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

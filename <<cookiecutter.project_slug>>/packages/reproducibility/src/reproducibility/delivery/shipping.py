@@ -1,0 +1,309 @@
+"""Shipping: the server gets what a journal holds, in its order, in batches, each entry once.
+
+An entry that was sent but not answered is sent again. That changes nothing on the server: a point of a metric has its
+time from the call that logged it, a param its value, a file its path, and a run its id. At most one batch is repeated.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import Timeout
+
+from ..secrets import recordable
+from ..tags import FAILURE_TAG
+from .journal import Journal, journals, offline_artifacts, offline_experiment
+from .server import API, Away, EntriesRefused, RefusedByServer, Server
+
+# What MLflow takes in one request.
+_MOST = {"metrics": 1000, "params": 100, "tags": 100}
+_MOST_IN_ALL = 1000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
+
+Progress = Callable[[int], None]  # is told how many bytes of the logs were shipped since the last call
+
+
+def ship(
+    journal: Journal,
+    *,
+    end: bool = False,
+    progress: Progress | None = None,
+    lock_timeout_s: float = 60,
+    is_inside: bool = False,
+) -> None:
+    """Send what *journal* holds now; with *end* also the end of the run, if it holds one, and then delete the journal.
+
+    is_inside: the run around it is being shipped by the caller.
+
+    Raises Away where the server does not answer, journal.Damaged, and RefusedByServer if the server refused the run's
+    beginning or end; EntriesRefused if the run failed because of what it logged. Other refusals are noted in the
+    journal.
+    """
+    try:
+        with journal.shipping(lock_timeout_s):
+            journal.reload()
+            if journal.exists:
+                _Shipment(journal, end, progress, is_inside).run()
+    except FileNotFoundError:
+        if journal.exists:
+            raise
+        # Another process shipped all of it meanwhile.
+    except Timeout:
+        raise Away("another process of this machine is shipping the run") from None
+
+
+def deliver(journal: Journal, patience_s: float, *, end: bool = False, progress: Progress | None = None) -> None:
+    """Ship *journal* and wait for the server, as long as there was progress within the last *patience_s* seconds.
+
+    Raises as `ship` does.
+    """
+    pause, since, shipped = _FIRST_PAUSE_S, time.monotonic(), journal.shipped()
+    while True:
+        try:
+            return ship(journal, end=end, progress=progress, lock_timeout_s=patience_s)
+        except Away:
+            now = time.monotonic()
+            if (now_shipped := journal.shipped()) != shipped:
+                pause, since, shipped = _FIRST_PAUSE_S, now, now_shipped
+            if now - since >= patience_s:
+                raise
+            time.sleep(min(pause, max(0.0, patience_s - (now - since))))
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+class _Shipment:
+    """One pass over the logs of a journal."""
+
+    def __init__(self, journal: Journal, end: bool, progress: Progress | None, is_inside: bool) -> None:
+        self.journal = journal
+        self.server = Server(journal.header.uri, journal.header.workspace)
+        self.with_end = end
+        self.progress = progress
+        self.is_inside = is_inside
+        self.offsets = journal.shipped()
+
+    def run(self) -> None:
+        self._create()
+        refused = None
+        for log in self.journal.logs():
+            while self.journal.exists:
+                try:
+                    self._ship_log(log)
+                    break
+                except RefusedByServer as error:  # an end that was not up to whoever told it: the run goes on
+                    refused = error
+        if refused is not None:
+            raise refused
+
+    def _create(self) -> None:
+        """Let the server have the run, if the run was begun without it: offline, or in an outage inside another run."""
+        header = self.journal.header
+        if header.is_created:
+            return
+        self._ship_around()
+        if header.experiment is None and header.parent is None:
+            self._ask_whether_created()
+            return
+        body = {
+            "experiment_id": header.experiment_id,
+            "user_id": header.user_id,
+            "start_time": header.start_time,
+            "run_name": header.run_name,
+            "tags": _pairs(header.tags),
+        }
+        if header.experiment is not None:
+            body["experiment_id"] = _experiment_id(self.server, header.experiment)
+        info = self.server.tell(f"{API}/runs/create", body)["run"]["info"]
+        if info["run_id"] != self.journal.run_id:
+            self.server.tell(f"{API}/runs/delete", {"run_id": info["run_id"]})
+            raise RefusedByServer("this server has no gate, so it takes no run that was begun without it")
+        self.journal.update(
+            is_created=True, is_gated=True, experiment_id=info["experiment_id"], artifact_uri=info["artifact_uri"]
+        )
+
+    def _ship_around(self) -> None:
+        """Let the server have what was said in the run around this one: this one is part of that run."""
+        run_id = self.journal.header.parent
+        if run_id and not self.is_inside and (parent := Journal.find(run_id)) is not None:
+            ship(parent, lock_timeout_s=_LONGEST_PAUSE_S)
+
+    def _ask_whether_created(self) -> None:
+        """Find out whether the server has a run whose beginning it was asked for, and whose process lost the answer."""
+        try:
+            run = self.server.ask("runs/get", run_id=self.journal.run_id)["run"]
+        except RefusedByServer:  # the run began nowhere
+            self.journal.remove()
+        else:
+            self.journal.update(is_created=True, is_gated=True, artifact_uri=run["info"]["artifact_uri"])
+
+    def _ship_log(self, log: str) -> None:
+        batch = _Batch()
+        for entry, offset in self.journal.entries(log, self.offsets.get(log, 0)):
+            if "log" in entry:
+                if not batch.takes(entry["log"]):
+                    self._send_batch(batch, log)
+                    batch = _Batch()
+                batch.add(entry["log"], offset)
+                continue
+            self._send_batch(batch, log)
+            batch = _Batch()
+            if "end" in entry:
+                if self.with_end:
+                    self._end(entry["end"], log, offset)
+                return
+            self._send(entry)
+            self._note(log, offset)
+            if "file" in entry:
+                self.journal.file(entry["file"]).unlink(missing_ok=True)
+        self._send_batch(batch, log)
+
+    def _send_batch(self, batch: "_Batch", log: str) -> None:
+        if batch.size:
+            self._send_items(batch.items())
+            self._note(log, batch.offset)
+
+    def _send_items(self, items: list[tuple[str, Any]]) -> None:
+        """Send a batch. If the server refuses it, send each half, so that only what is wrong stays behind."""
+        log: dict[str, list[Any]] = {kind: [] for kind in _MOST}
+        for kind, item in items:
+            log[kind].append(item)
+        try:
+            self.server.tell(f"{API}/runs/log-batch", {"run_id": self.journal.run_id, **log})
+        except RefusedByServer as refused:
+            if len(items) == 1 or self._is_closed():
+                self.journal.refuse({"log": log}, str(refused))
+                return
+            self._send_items(items[: len(items) // 2])
+            self._send_items(items[len(items) // 2 :])
+
+    def _is_closed(self) -> bool:
+        """Whether the run ended or was deleted on the server, which then takes nothing more."""
+        try:
+            info = self.server.ask("runs/get", run_id=self.journal.run_id)["run"]["info"]
+        except RefusedByServer:
+            return True
+        return info["status"] != "RUNNING" or info["lifecycle_stage"] != "active"
+
+    def _send(self, entry: Mapping[str, Any]) -> None:
+        """Send an entry that is not part of a batch: a file, or a request as MLflow makes it."""
+        try:
+            if "file" in entry:
+                copy = self.journal.file(entry["file"])
+                if self.journal.header.experiment is not None and entry["to"].endswith("MLmodel"):
+                    copy.write_text(self._in_place(copy.read_text("utf-8")), "utf-8")
+                self.server.put(copy, self._path(entry["of"], entry["to"]))
+            else:
+                body = entry["body"]
+                if self.journal.header.experiment is not None:
+                    body = json.loads(self._in_place(json.dumps(body)))
+                self.server.tell(entry["path"], body, entry["method"])
+        except RefusedByServer as refused:
+            self.journal.refuse(entry, str(refused))
+
+    def _in_place(self, text: str) -> str:
+        """Return *text* with the addresses and the experiment that the server gave to a run that was begun offline."""
+        header = self.journal.header
+        place = header.artifact_uri.removesuffix(f"{self.journal.run_id}/artifacts")
+        text = text.replace(offline_artifacts(""), place)
+        return text.replace(json.dumps(offline_experiment(header.experiment)), json.dumps(header.experiment_id))
+
+    def _path(self, owner: str, to: str) -> str:
+        """Return where the server keeps the file *to* of *owner*, which is the run or a model of the run."""
+        folder = urlsplit(self.journal.header.artifact_uri).path.strip("/")
+        if owner != self.journal.run_id:
+            folder = f"{folder.removesuffix(f'{self.journal.run_id}/artifacts')}models/{owner}/artifacts"
+        return f"{folder}/{to}"
+
+    def _end(self, end: Mapping[str, Any], log: str, offset: int) -> None:
+        """Tell the server the end of the run, after all that was said in the run and in the runs inside it.
+
+        Raises RefusedByServer. If the run goes on then, its end was not up to whoever told it.
+        """
+        self._ship_around()
+        self.with_end = False
+        for other in self.journal.logs():
+            if other != log:
+                self._ship_log(other)
+        self.with_end = True
+        for folder in journals():
+            inner = Journal.find(folder.name)
+            if inner is not None and inner.header.parent == self.journal.run_id:
+                with suppress(RefusedByServer):  # the gate made the inner run FAILED, with the reason
+                    ship(inner, end=True, lock_timeout_s=_LONGEST_PAUSE_S, is_inside=True)
+        why = None
+        if end["status"] == "FINISHED" and (refusals := self.journal.refusals()):
+            why = recordable(f"the server refused something that the run logged: {refusals[0]}")
+            self._send_items([("tags", {"key": FAILURE_TAG, "value": why})])
+            end = {**end, "status": "FAILED"}
+        try:
+            self.server.tell(f"{API}/runs/update", {"run_id": self.journal.run_id, **end})
+        except RefusedByServer:
+            if not self._is_closed():
+                self._note(log, offset)
+                raise
+            self.journal.remove()
+            raise
+        self.journal.remove()
+        if why is not None:
+            raise EntriesRefused(why)
+
+    def _note(self, log: str, offset: int) -> None:
+        before = self.offsets.get(log, 0)
+        self.offsets[log] = offset
+        self.journal.note_shipped(self.offsets)
+        if self.progress is not None:
+            self.progress(offset - before)
+
+
+class _Batch:
+    """Entries that are sent in one request. offset: where the log goes on behind them."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Any] = []
+        self.params: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
+        self.offset = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.metrics) + len(self.params) + len(self.tags)
+
+    def takes(self, log: Mapping[str, Any]) -> bool:
+        """Whether *log* fits in. MLflow refuses a batch with two values of one param."""
+        params = log.get("params", {})
+        counts = {
+            "metrics": len(self.metrics) + len(log.get("metrics", ())),
+            "params": len(self.params) + len(params),
+            "tags": len(self.tags) + len(log.get("tags", {})),
+        }
+        fits = all(counts[kind] <= most for kind, most in _MOST.items()) and sum(counts.values()) <= _MOST_IN_ALL
+        return fits and all(self.params.get(key, value) == value for key, value in params.items())
+
+    def add(self, log: Mapping[str, Any], offset: int) -> None:
+        self.metrics += log.get("metrics", ())
+        self.params |= log.get("params", {})
+        self.tags |= log.get("tags", {})  # of two values of one tag the later one counts
+        self.offset = offset
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return everything as (kind, item), in the form that MLflow takes."""
+        return [
+            *(("metrics", metric) for metric in self.metrics),
+            *(("params", pair) for pair in _pairs(self.params)),
+            *(("tags", pair) for pair in _pairs(self.tags)),
+        ]
+
+
+def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def _experiment_id(server: Server, name: str) -> str:
+    """Return the id of the experiment *name*; create the experiment if the server has none."""
+    try:
+        return server.ask("experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"]
+    except RefusedByServer:
+        return server.tell(f"{API}/experiments/create", {"name": name})["experiment_id"]

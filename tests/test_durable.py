@@ -1,0 +1,378 @@
+"""Nothing that a run said is lost: the server goes away, processes are killed, the disk is full; `repro sync` ships.
+
+The runs are in tests/scripts/durable.py. The server is a real one, and is killed as a machine kills it.
+"""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+
+import pytest
+from conftest import code_of
+from reproducibility.delivery.journal import Damaged, Header, Journal
+from tracking_server import TrackingServer
+from workbench import Workbench
+
+API = "/api/2.0/mlflow"
+HERE = {"REPRODUCIBILITY_PATIENCE": "2"}  # seconds that the end of a run waits for a server that is away
+
+
+class Stage:
+    """A project whose runs go to a server of its own, which can be killed."""
+
+    def __init__(self, workbench: Workbench, server: TrackingServer, store: Path, files: Path) -> None:
+        self.workbench, self.server, self.store, self.files = workbench, server, store, files
+        self.env = {"MLFLOW_TRACKING_URI": server.uri, **HERE}
+
+    def play(self, way: str, folder: Path, **env: str) -> CompletedProcess[str]:
+        return self.workbench.run("python", "scripts/durable.py", way, folder, env=self.env | env)
+
+    def sync(self, *options: str, **env: str) -> CompletedProcess[str]:
+        return self.workbench.run("repro", "sync", *options, env=self.env | env)
+
+    def kill_server(self) -> None:
+        """As a machine does that loses its power: the server and the worker that it started."""
+        main = self.server.process.pid
+        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        for pid in [main, *workers]:
+            os.kill(pid, signal.SIGKILL)
+        self.server.process.wait()
+
+    def status(self, name: str) -> str:
+        return self.workbench.runs(self.store)[name].status
+
+    def points(self, name: str, key: str) -> list[int]:
+        """Return the step of each point of a metric, in their order."""
+        run_id = self.workbench.runs(self.store)[name].id
+        query = "SELECT step FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step"
+        with closing(sqlite3.connect(self.store)) as database:
+            return [step for (step,) in database.execute(query, (run_id, key))]
+
+    def waiting(self) -> list[dict]:
+        return json.loads(self.sync("--status", "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def stage(
+    run_in: Callable[..., CompletedProcess[str]],
+    project: Path,
+    server_python: Path,
+    clean_env: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("durable")
+    workbench = Workbench(run_in, Path(copytree(project, folder / project.name)))
+    workbench.add("durable.py")
+    workbench.commit()
+    env = clean_env | {"PYTHONPATH": code_of(workbench.path)}
+    env |= {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'server.db'}"}
+    env |= {"MLFLOW_ARTIFACTS_DESTINATION": (folder / "files").as_uri()}
+    with TrackingServer([server_python.parent / "repro", "server", "run"], env, folder / "log") as server:
+        yield Stage(workbench, server, folder / "server.db", folder / "files")
+
+
+@contextmanager
+def beside(stage: Stage, way: str, folder: Path, file: str) -> Iterator["Future[CompletedProcess[str]]"]:
+    """Inside, *way* is being played, and has made *file*."""
+    with ThreadPoolExecutor(1) as pool:
+        played = pool.submit(stage.play, way, folder)
+        wait_for(folder / file, played)
+        yield played
+
+
+def wait_for(file: Path, played: "Future[CompletedProcess[str]]") -> None:
+    until = time.monotonic() + 300
+    while not file.exists():
+        assert not played.done(), played.result().stderr
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_an_outage_costs_a_training_nothing(stage: Stage, tmp_path: Path) -> None:
+    with beside(stage, "outage", tmp_path, "ready") as played:
+        stage.kill_server()
+        (tmp_path / "stopped").touch()
+        wait_for(tmp_path / "through", played)  # the training goes on without its server
+        stage.server.start()
+        (tmp_path / "go on").touch()
+        done = played.result()
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"is away \(", done.stderr)) == 1
+    assert len(re.findall("is back", done.stderr)) == 1
+    assert "Retrying" not in done.stderr
+    everything_was_recorded(stage)
+    assert stage.waiting() == []
+
+
+def everything_was_recorded(stage: Stage) -> None:
+    run = stage.workbench.runs(stage.store)["outage"]
+    assert (run.status, run.params["late"], run.tags["late"]) == ("FINISHED", "param", "tag")
+    assert stage.points("outage", "loss") == list(range(2500))
+    assert {"before", "nan", "inf", "loss"} <= run.metrics.keys()
+    child = stage.workbench.runs(stage.store)["child of the outage"]
+    assert (child.status, child.metrics, child.tags["mlflow.parentRunId"]) == ("FINISHED", {"inner": 2.0}, run.id)
+    files = {path.relative_to(stage.files).as_posix(): path for path in stage.files.rglob("*") if path.is_file()}
+    own = {name.partition("artifacts/")[2]: path.read_text() for name, path in files.items() if run.id in name}
+    assert own["deep/er/a b.txt"] == "text"
+    assert own["log.txt"] == "first"
+    models = [path.read_text() for name, path in files.items() if "/models/" in name and name.endswith("log.txt")]
+    assert "changed after it was logged" in models
+    with closing(sqlite3.connect(stage.store)) as database:
+        found = database.execute("SELECT status FROM logged_models WHERE source_run_id = ?", (run.id,)).fetchall()
+        outputs = database.execute("SELECT count(*) FROM inputs WHERE source_id = ?", (run.id,)).fetchall()
+    assert found == [(2,)]  # MLflow's number for READY
+    assert outputs == [(1,)]
+
+
+def test_a_run_whose_server_stays_away_waits_for_sync(stage: Stage, tmp_path: Path) -> None:
+    with beside(stage, "plain", tmp_path, "ready") as played:
+        stage.kill_server()
+        (tmp_path / "stopped").touch()
+        done = played.result()
+    try:
+        waits = rf"run ([0-9a-f]{{32}}) is recorded here, \d+ entries wait for {stage.server.uri}: repro sync"
+        run_id = re.search(waits, done.stderr)[1]
+        (waiting,) = stage.waiting()
+        assert (waiting["run_id"], waiting["state"]) == (run_id, "ended")
+        away = stage.sync()
+        assert (away.returncode, "waits on: nothing answers there" in away.stdout) == (2, True)
+        assert stage.sync("--status").returncode == 1
+        unknown = stage.sync("ffff")
+        assert unknown.returncode == 2
+        assert "no runs wait on this machine whose id begins with 'ffff'" in unknown.stderr
+    finally:
+        stage.server.start()
+    with ThreadPoolExecutor(2) as pool:  # two at once
+        both = [pool.submit(stage.sync), pool.submit(stage.sync, run_id[:6])]
+        results = [future.result() for future in both]
+    assert any(result.returncode == 0 for result in results), results
+    assert stage.waiting() == []
+    assert (stage.status("left"), stage.points("left", "loss")) == ("FINISHED", [0, 1])
+    assert stage.workbench.run("repro", "validate", run_id, env=stage.env).returncode == 0
+
+
+def test_a_server_that_is_restarted_all_the_time_loses_nothing_of_many_processes(stage: Stage, tmp_path: Path) -> None:
+    with beside(stage, "crowd", tmp_path, "ready") as played:
+        for _ in range(3):
+            time.sleep(1)
+            stage.kill_server()
+            stage.server.start()
+        done = played.result()
+    assert done.returncode == 0, done.stderr
+    if stage.waiting():  # the last restart took longer than the patience at the end
+        assert stage.sync().returncode == 0
+    assert stage.status("crowd") == "FINISHED"
+    for worker in range(4):
+        said = [int(line) for line in (tmp_path / f"said {worker}").read_text().split()]
+        assert stage.points("crowd", f"worker {worker}") == said == list(range(150))
+
+
+def test_a_process_that_is_killed_loses_nothing_that_it_said(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("killed", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert stage.sync().returncode == 0
+    assert stage.waiting() == []
+    runs = stage.workbench.runs(stage.store)
+    for number in range(20):
+        said = int((tmp_path / f"killed {number}").read_text())
+        points = stage.points(f"killed {number}", "loss")
+        # The last call may have been killed between its entry and its return.
+        assert points in (list(range(said)), list(range(said + 1))), number
+        run = runs[f"killed {number}"]
+        assert (run.status, run.tags["failure"]) == ("FAILED", "its process was killed")
+
+
+def test_what_the_server_refuses_later_fails_the_run_and_nothing_else_is_lost(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("refused", tmp_path)
+    assert done.returncode == 1, done.stderr
+    run = stage.workbench.runs(stage.store)["refused"]
+    assert run.status == "FAILED"
+    assert "the server refused something that the run logged" in run.tags["failure"]
+    assert "Changing param values is not allowed" in run.tags["failure"]
+    assert (stage.points("refused", "worker"), stage.points("refused", "own")) == ([0, 1], [0])
+    kept = stage.workbench.path / ".cache" / "journal" / "refused" / f"{run.id}.jsonl"
+    (line,) = kept.read_text().splitlines()
+    assert json.loads(line)["entry"]["log"]["params"] == [{"key": "seed", "value": "2"}]
+
+
+def test_what_mlflow_refuses_at_the_call_is_refused_there(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("wrong", tmp_path)
+    assert done.returncode == 0, done.stderr
+    key, value, param, again, frozen, path = done.stdout.splitlines()
+    assert 'Invalid value "a//b"' in key
+    assert "many" in value
+    assert "Changing param values is not allowed" in param
+    assert "Changing param values is not allowed" in again
+    assert "git_commit of run" in frozen
+    assert "Invalid path" in path
+    assert stage.status("wrong") == "FINISHED"
+
+
+def test_a_full_disk_fails_the_run_with_this_reason(stage: Stage, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
+    try:
+        done = stage.play("full", tmp_path, REPRODUCIBILITY_JOURNAL=str(disk / "journal"))
+        assert done.returncode == 1, done.stderr
+        said = int((tmp_path / "said").read_text())
+        if stage.status("full") == "RUNNING":
+            assert stage.sync(REPRODUCIBILITY_JOURNAL=str(disk / "journal")).returncode == 0
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    run = stage.workbench.runs(stage.store)["full"]
+    assert run.status == "FAILED"
+    assert "No space left on device" in run.tags["failure"]
+    assert stage.points("full", "loss") == list(range(said))
+
+
+# --- Begun without a server.
+
+
+def begin_offline(stage: Stage, tmp_path: Path) -> Path:
+    """Return the journal of a run that was recorded without its server."""
+    before = {waiting["run_id"] for waiting in stage.waiting()}
+    for file in ("stopped", "go on"):
+        (tmp_path / file).touch()
+    done = stage.play("plain", tmp_path, REPRODUCIBILITY_OFFLINE="1", MLFLOW_TRACKING_URI=stage.server.uri)
+    assert done.returncode == 0, done.stderr
+    (run_id,) = {waiting["run_id"] for waiting in stage.waiting()} - before
+    assert f"run {run_id} is recorded here" in done.stderr
+    return stage.workbench.path / ".cache" / "journal" / run_id
+
+
+def status_of(stage: Stage, run_id: str) -> str | None:
+    return next((run.status for run in stage.workbench.every_run(stage.store) if run.id == run_id), None)
+
+
+def test_a_run_that_was_begun_offline_is_judged_when_it_is_synced(stage: Stage, tmp_path: Path) -> None:
+    journal = begin_offline(stage, tmp_path)
+    assert status_of(stage, journal.name) is None
+    done = stage.sync()
+    assert done.returncode == 0, done.stdout
+    assert status_of(stage, journal.name) == "FINISHED"
+    assert stage.workbench.run("repro", "validate", journal.name, env=stage.env).returncode == 0
+
+
+def rewrite(journal: Path, change: Callable[[dict], dict | None]) -> None:
+    """Change the entries of a log as somebody would who knows its form; None takes an entry away."""
+    from zlib import crc32
+
+    changed = [change(json.loads(line.partition(b" ")[2])) for line in (journal / "run.log").read_bytes().splitlines()]
+    bodies = [json.dumps(entry).encode() for entry in changed if entry is not None]
+    (journal / "run.log").write_bytes(b"".join(b"%08x %b\n" % (crc32(body), body) for body in bodies))
+
+
+def without_token(entry: dict) -> dict | None:
+    return None if "reproducibility.token" in entry.get("log", {}).get("tags", {}) else entry
+
+
+def with_another_seed(entry: dict) -> dict:
+    if "seed" in entry.get("log", {}).get("params", {}):
+        entry["log"]["params"]["seed"] = "2"
+    return entry
+
+
+@pytest.mark.parametrize("forged", ["no token", "another seed", "other evidence", "another commit", "no commit"])
+def test_a_forged_journal_does_not_pass_the_gate(stage: Stage, tmp_path: Path, forged: str) -> None:
+    journal = begin_offline(stage, tmp_path)
+    header = json.loads((journal / "run.json").read_text())
+    if forged == "no token":
+        rewrite(journal, without_token)
+    elif forged == "another seed":
+        rewrite(journal, with_another_seed)
+    elif forged == "other evidence":
+        for file in (journal / "files").iterdir():
+            file.write_bytes(file.read_bytes() + b"\n# forged\n")
+    elif forged == "another commit":
+        header["tags"]["git_commit"] = "0" * 40
+    else:
+        del header["tags"]["git_commit"]
+    (journal / "run.json").write_text(json.dumps(header))
+    done = stage.sync(journal.name)
+    assert done.returncode == 1, done.stdout
+    assert "reproducibility gate" in done.stdout
+    assert status_of(stage, journal.name) in (None, "FAILED", "RUNNING")
+    if journal.exists():  # what the gate does not let begin stays here, and is told again
+        subprocess.run(["rm", "-r", journal], check=True)
+
+
+def test_a_run_does_not_begin_offline_where_no_server_is_needed(stage: Stage, tmp_path: Path) -> None:
+    done = stage.workbench.run(
+        *["repro", "train", "configs/experiment.yaml", "--offline"], env={"MLFLOW_TRACKING_URI": "sqlite:///x.db"}
+    )
+    assert (done.returncode, "--offline: the runs are kept in" in done.stderr) == (2, True)
+
+
+# --- Ids that a client chooses.
+
+
+def test_a_client_that_lost_an_answer_asks_again_and_gets_the_same_run(stage: Stage) -> None:
+    good = stage.workbench.runs(stage.store)["outage"]
+    tags = [{"key": key, "value": value} for key, value in good.tags.items() if not key.startswith("mlflow.run")]
+
+    def begin(run_id: str) -> tuple[int, str]:
+        chosen = {"key": "reproducibility.run_id", "value": run_id}
+        experiment = json.loads(stage.server.ask(f"{API}/runs/get?run_id={good.id}", method="GET")[1])["run"]["info"]
+        body = {"experiment_id": experiment["experiment_id"], "tags": [*tags, chosen]}
+        return stage.server.ask(f"{API}/runs/create", body)
+
+    for _ in range(2):
+        status, text = begin("ab" * 16)
+        assert (status, json.loads(text)["run"]["info"]["run_id"]) == (200, "ab" * 16)
+    assert [run.id for run in stage.workbench.every_run(stage.store)].count("ab" * 16) == 1
+    assert begin(good.id)[0] == 400  # it has ended
+    status, text = begin("../../etc/passwd")
+    assert (status, "is no id of a run" in text) == (400, True)
+
+
+# --- The journal itself.
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    monkeypatch.setenv("REPRODUCIBILITY_JOURNAL", str(tmp_path))
+    return Journal.create("0" * 32, Header("http://x", "me", "1", "mlflow-artifacts:/1/x", "ada", 1, "run"))
+
+
+def test_a_log_that_was_cut_anywhere_in_its_last_line_has_all_the_others(journal: Journal) -> None:
+    for step in range(3):
+        journal.append({"log": {"metrics": [{"key": "é\n", "value": step}]}})
+    log = journal.folder / "run.log"
+    whole = log.read_bytes()
+    last = len(b"".join(whole.splitlines(keepends=True)[:-1]))
+    for cut in range(last, len(whole)):
+        log.write_bytes(whole[:cut])
+        assert len(list(journal.entries("run.log"))) == 2
+        taken_over = Journal.take_over(journal.run_id)
+        taken_over.append({"end": {}})
+        taken_over.close()
+        assert [entry for entry, _ in journal.entries("run.log")][2:] == [{"end": {}}]
+    log.write_bytes(whole)
+    assert len(list(journal.entries("run.log"))) == 3
+
+
+def test_a_line_that_was_changed_later_is_named_and_what_is_before_it_is_read(journal: Journal) -> None:
+    for step in range(3):
+        journal.append({"log": {"metrics": [{"key": "a", "value": step}]}})
+    log = journal.folder / "run.log"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0] + lines[1].replace(b'"value":1', b'"value":7') + lines[2])
+    entries = journal.entries("run.log")
+    assert next(entries)[0]["log"]["metrics"][0]["value"] == 0
+    with pytest.raises(Damaged, match=rf"run\.log was changed after .* ends at byte {len(lines[0] + lines[1])}"):
+        next(entries)
