@@ -207,6 +207,19 @@ def test_work_tree_and_shallow_clone_state_their_commit(repository: Repository, 
     assert states == [(commit, "main", False), (commit, "other", False)]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a:b", '"a" b', "a\\b", "line\nbreak", "line\n--\nbreak", '"', "ä"])
+def test_a_repository_in_a_folder_of_an_odd_name_states_its_changes(
+    name: str, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    repository = Repository.new(tmp_path / name, clean_env)
+    repository.write("code.py", b"1\n")
+    repository.write("part/code.py", b"1\n")
+    repository.commit()
+    repository.write("part/code.py", b"2\n")
+    assert b"-1\n+2\n" in git_state(repository.path / "part").patch
+
+
 def test_variables_of_a_surrounding_git_hook_do_not_lead_to_another_repository(
     repository: Repository, tmp_path: Path, clean_env: dict[str, str], environment: pytest.MonkeyPatch
 ) -> None:

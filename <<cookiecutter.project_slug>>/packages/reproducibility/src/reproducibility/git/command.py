@@ -162,11 +162,14 @@ def scratch_environment(tree: WorkTree) -> Iterator[dict[str, str]]:
     Git still reads the objects of the repository of *tree*. (Git may renew the time of an object file that it would
     write again. That only keeps the object from being pruned.)
     """
+    # Git splits this variable at colons, unless the path is in quotes.
+    quoted = tree.objects.resolve().as_posix().replace("\\", "\\\\").replace('"', '\\"')
     with tempfile.TemporaryDirectory(prefix="git-") as folder:
-        alternates = Path(folder, "objects", "info", "alternates")
-        alternates.parent.mkdir(parents=True)
-        alternates.write_bytes(os.fsencode(f"{tree.objects.resolve().as_posix()}\n"))
-        yield {"GIT_OBJECT_DIRECTORY": str(Path(folder, "objects")), "GIT_INDEX_FILE": str(Path(folder, "index"))}
+        yield {
+            "GIT_OBJECT_DIRECTORY": folder,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"',
+            "GIT_INDEX_FILE": str(Path(folder, "index")),
+        }
 
 
 def blob_id(content: bytes, like: str) -> str:

@@ -135,13 +135,19 @@ def shapes_runs(path: str) -> bool:
     return bool(_COUNTS.match(path)) or not _BESIDE.fullmatch(path)
 
 
-def foreign_code(root: Path, *, outside: bool) -> Iterator[Violation]:
-    """Yield a violation for imported code that nobody could obtain later: files that git ignores.
+def imported_files() -> frozenset[str]:
+    """Return the files of the modules that were imported so far, without Python's own and those of installed packages.
 
-    With *outside*, also for code that lies in neither the project nor an installed package. Modules that a library
-    makes while it runs do not count: they come from the library's own code.
+    Modules that a library makes while it runs do not count: they come from the library's own code.
     """
-    imported = [file for name, file in _imported() if not name.startswith(_DEBUGGERS)]
+    return frozenset(file for name, file in _imported() if not name.startswith(_DEBUGGERS))
+
+
+def foreign_code(root: Path, imported: Iterable[str], *, outside: bool) -> Iterator[Violation]:
+    """Yield a violation for those of the *imported* files that nobody could obtain later: files that git ignores.
+
+    With *outside*, also for files that lie in neither the project nor an installed package.
+    """
     top = os.path.join(root, "")
     inside = [file for file in imported if file.startswith(top)]
     elsewhere = set(imported).difference(inside)
