@@ -27,7 +27,7 @@ from .store import reachable, require_not_moved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModelOutput, Run
+    from mlflow.entities import Experiment, LoggedModelOutput, Run
 
 _LAST = re.compile(r"last(?:~(\d{1,5}))?")
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
@@ -108,13 +108,14 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
     refuse("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)
 
 
-def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
+def read_run(client: "MlflowClient", run: "Run", experiment: "Experiment | None" = None) -> RecordedRun:
     """Return *run* with its evidence, downloaded from where its files are kept.
 
-    Raises Unreadable if the files cannot be read, and StoreUnavailable if the tracking store is unreachable.
+    The store is asked for the *experiment* of the run, unless it is given. Raises Unreadable if the files cannot be read,
+    and StoreUnavailable if the tracking store is unreachable.
     """
     with reachable(client.tracking_uri):
-        experiment = client.get_experiment(run.info.experiment_id)
+        experiment = experiment or client.get_experiment(run.info.experiment_id)
         require_not_moved(client.tracking_uri, experiment)
         runs = list(outward(run, attrgetter("data.tags"), partial(_get, client)))
         for each in runs:
