@@ -111,8 +111,9 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
 def read_run(client: "MlflowClient", run: "Run", experiment: "Experiment | None" = None) -> RecordedRun:
     """Return *run* with its evidence, downloaded from where its files are kept.
 
-    The store is asked for the *experiment* of the run, unless it is given. Raises Unreadable if the files cannot be read,
-    and StoreUnavailable if the tracking store is unreachable.
+    The store is asked for the *experiment* of the run, unless it is given.
+
+    Raises Unreadable if the files cannot be read, and StoreUnavailable if the tracking store is unreachable.
     """
     with reachable(client.tracking_uri):
         experiment = experiment or client.get_experiment(run.info.experiment_id)
