@@ -1,5 +1,6 @@
 """The stopwatch: several sides take turns, so that a busy moment of the machine meets all of them."""
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,17 +51,33 @@ def take_turns(what: str, sides: list[Side], rounds: int) -> dict[str, Timing]:
 
 def seconds_of(command: list[str | Path], folder: Path, env: Mapping[str, str]) -> float:
     """Run a command to its end in *folder* and return the seconds it took; raises RuntimeError where it fails."""
-    started = time.perf_counter()
+    return seconds_and_cpu_of(command, folder, env)[0]
+
+
+def seconds_and_cpu_of(
+    command: list[str | Path], folder: Path, env: Mapping[str, str], status: int = 0
+) -> tuple[float, float]:
+    """Run a command as `seconds_of` does; return its seconds, and the CPU seconds of the command and its children.
+
+    status: how the command ends where it does what it should.
+    """
+    started, before = time.perf_counter(), _cpu_of_children()
     done = subprocess.run(
         command, cwd=folder, env=env, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    seconds = time.perf_counter() - started
-    require_success(command, done)
-    return seconds
+    seconds, cpu = time.perf_counter() - started, _cpu_of_children() - before
+    require_success(command, done, status)
+    return seconds, cpu
 
 
-def require_success(command: list[str | Path], done: subprocess.CompletedProcess[str]) -> None:
-    if done.returncode:
+def _cpu_of_children() -> float:
+    """The CPU seconds of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def require_success(command: list[str | Path], done: subprocess.CompletedProcess[str], status: int = 0) -> None:
+    if done.returncode != status:
         raise RuntimeError(f"{Path(command[0]).name} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
 
 

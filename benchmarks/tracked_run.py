@@ -12,11 +12,12 @@ from pathlib import Path
 from tracking_server import TrackingServer
 
 from .stopwatch import say, take_turns
-from .table import AtMost, Row, Section
+from .table import AtMost, AtMostSeconds, Row, Section
 from .workshop import Workshop
 
 ROUNDS = 9
 CLIENT = Path(__file__).with_name("tracked_run_client.py")
+MOST_PROGRAMS = 6
 LEAST_REQUESTS = 6  # create with tags, one log_batch, get + put of one artifact, get + update
 ARTIFACT_BYTES = 20_000
 METHOD = """\
@@ -26,7 +27,8 @@ is a process that has imported everything and recorded one run. A tracked run's 
 (git, data, environment), seeding, and the checks at its start and its end. The bare sides know their values
 beforehand. *One by one* is what tutorials do: `set_experiment`, `start_run`, `set_tag`, `log_param`, `log_metric` and
 `log_artifact` for each; *batch* is `start_run(tags=…)`, `log_params`, `log_metrics`, `log_artifacts`. Requests are
-counted in the client, where `requests` hands them to a connection."""
+counted in the client, where `requests` hands them to a connection; the CPU that passes from there to the answer does
+not count as CPU of the run."""
 
 
 class Client:
@@ -35,6 +37,7 @@ class Client:
     def __init__(self, name: str, command: list[str | Path], env: dict[str, str]) -> None:
         self.name = name
         self.requests: list[str] = []
+        self.programs = 0
         self.recorded: list[dict] = []
         self._process = subprocess.Popen(
             command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -57,7 +60,13 @@ class Client:
         result = json.loads(answer)
         self.requests = result["requests"]
         self.recorded.append(result["recorded"])
-        return {self.name: result["seconds"]}
+        self.programs = result.get("programs", 0)
+        return {self.name: result["seconds"]} | ({self.cpu: result["cpu"]} if "cpu" in result else {})
+
+    @property
+    def cpu(self) -> str:
+        """The name of the CPU seconds of a run, without those of its requests; programs that it starts are counted."""
+        return f"{self.name}, CPU beside HTTP"
 
 
 def measure(workshop: Workshop) -> Section:
@@ -82,6 +91,7 @@ def measure(workshop: Workshop) -> Section:
                 raise RuntimeError(f"{client.name} did not record what the first tracked run did: {shown}")
     least = LEAST_REQUESTS + len(first["files"]) - 1
     wall, count = "a run, from before it is created to FINISHED", "HTTP requests of this run"
+    cpu = "CPU of this run without its requests, child processes counted"
     rows = [
         Row(wall, times[ours.name], singly.name, times[singly.name], AtMost(1)),
         Row(wall, times[ours.name], batch.name, times[batch.name]),
@@ -94,6 +104,8 @@ def measure(workshop: Workshop) -> Section:
             least,
             AtMost(1),
         ),
+        Row(cpu, times[ours.cpu], batch.name, times[batch.cpu], AtMostSeconds(0.06)),
+        Row("programs that this run starts", ours.programs, "the limit", MOST_PROGRAMS, AtMost(1)),
     ]
     return Section("A tracked run", METHOD, rows, _remarks(ours.requests))
 

@@ -7,6 +7,7 @@ python tracked_run_client.py one-by-one|batch FACTS    records the same with MLf
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -20,17 +21,33 @@ METRICS = {"cv_mean": 0.97, "cv_std": 0.01, "accuracy": 0.98, "balanced_accuracy
 EVIDENCE = "reproducibility"
 INTERNAL = ("mlflow.", "reproducibility.")  # each run has others: its process, its token
 requested: list[str] = []
+cpu_of_requests: list[float] = []
+programs: list[str] = []
 
 
-def count_requests() -> None:
-    """Write down every request that leaves this process, at the place where `requests` hands it to a connection."""
+def count() -> None:
+    """Write down every request that leaves this process, where `requests` hands it to a connection, and every program.
+
+    With the CPU seconds of each request.
+    """
     send = requests.adapters.HTTPAdapter.send
 
     def counted(adapter, request, *args, **options):
         requested.append(f"{request.method} {request.path_url.partition('?')[0]}")
-        return send(adapter, request, *args, **options)
+        before = time.thread_time()
+        try:
+            return send(adapter, request, *args, **options)
+        finally:
+            cpu_of_requests.append(time.thread_time() - before)
 
     requests.adapters.HTTPAdapter.send = counted
+    sys.addaudithook(lambda event, arguments: event == "subprocess.Popen" and programs.append(str(arguments[0])))
+
+
+def cpu() -> float:
+    """The CPU seconds of this process and of all programs that it has started and waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def tracked(package: str, artifact: Path) -> Callable[[], str]:
@@ -92,7 +109,7 @@ def write_facts(run_id: str, facts_file: Path, artifact: Path) -> None:
 def main(side: str, *arguments: str) -> None:
     results = os.fdopen(os.dup(1), "w")
     sys.stdout = open(os.devnull, "w")  # MLflow prints the address of each run
-    count_requests()
+    count()
     facts_file = Path(arguments[-1])
     artifact = facts_file.parent / "confusion_matrix.png"
     if side == "ours":
@@ -105,14 +122,19 @@ def main(side: str, *arguments: str) -> None:
             return way(facts, facts_file.parent)
 
     for _ in sys.stdin:
-        requested.clear()
-        started = time.perf_counter()
+        for counted in (requested, cpu_of_requests, programs):
+            counted.clear()
+        started, cpu_before = time.perf_counter(), cpu()
         run_id = run()
-        seconds = time.perf_counter() - started
-        sent = list(requested)
+        measured = {
+            "seconds": time.perf_counter() - started,
+            "cpu": cpu() - cpu_before - sum(cpu_of_requests),
+            "requests": list(requested),
+            "programs": len(programs),
+        }
         if side == "ours" and not facts_file.exists():
             write_facts(run_id, facts_file, artifact)
-        results.write(json.dumps({"seconds": seconds, "requests": sent, "recorded": recorded(run_id)}) + "\n")
+        results.write(json.dumps(measured | {"recorded": recorded(run_id)}) + "\n")
         results.flush()
 
 

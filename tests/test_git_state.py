@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from repository import Repository, take_environment
 from reproducibility.errors import Refused
-from reproducibility.git.state import fetch_commit, git_author, git_state, is_in_commit
+from reproducibility.git.settings import Settings
+from reproducibility.git.state import fetch_commit, git_state, is_in_commit
 from reproducibility.secrets import without_credentials
 
 
@@ -68,6 +69,29 @@ def test_remote_is_origin_else_the_first_and_never_shows_a_token(repository: Rep
     repository.git("remote", "set-url", "origin", "https://github.com/a/b.git")
     repository.git("config", f"url.https://ci:{token}@github.com/.insteadOf", "https://github.com/")
     assert git_state(repository.path).remote == "https://github.com/a/b.git"
+
+
+REWRITES = {
+    "none": {},
+    "one": {"url.https://mirror.example.com/.insteadOf": "https://github.com/"},
+    "the longest": {
+        "url.https://short.example.com/.insteadOf": "https://github.com/",
+        "url.https://long.example.com/.insteadOf": "https://github.com/a/",
+        "url.https://other.example.com/.insteadOf": "https://gitlab.com/",
+    },
+    "an abbreviation": {"url.https://github.com/.insteadOf": "gh:", "remote.origin.url": "gh:a/b.git"},
+    "only for pushing": {"url.https://push.example.com/.pushInsteadOf": "https://github.com/"},
+    "another name": {"remote.origin.pushurl": "https://push.example.com/x.git", "remote.a b.c.url": "https://x.org/y"},
+}
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_remote_is_what_git_itself_would_fetch_from(rewrite: str, repository: Repository) -> None:
+    repository.git("remote", "add", "origin", "https://github.com/a/b.git")
+    for key, value in REWRITES[rewrite].items():
+        repository.git("config", key, value)
+    repository.git("config", "--add", "remote.origin.url", "https://second.example.com/a/b.git")
+    assert git_state(repository.path).remote == repository.git("remote", "get-url", "origin")
 
 
 URLS = {
@@ -183,6 +207,19 @@ def test_work_tree_and_shallow_clone_state_their_commit(repository: Repository, 
     assert states == [(commit, "main", False), (commit, "other", False)]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a:b", '"a" b', "a\\b", "line\nbreak", "line\n--\nbreak", '"', "ä"])
+def test_a_repository_in_a_folder_of_an_odd_name_states_its_changes(
+    name: str, tmp_path: Path, clean_env: dict[str, str]
+) -> None:
+    repository = Repository.new(tmp_path / name, clean_env)
+    repository.write("code.py", b"1\n")
+    repository.write("part/code.py", b"1\n")
+    repository.commit()
+    repository.write("part/code.py", b"2\n")
+    assert b"-1\n+2\n" in git_state(repository.path / "part").patch
+
+
 def test_variables_of_a_surrounding_git_hook_do_not_lead_to_another_repository(
     repository: Repository, tmp_path: Path, clean_env: dict[str, str], environment: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +256,7 @@ def test_author_is_what_was_configured_and_never_a_guess(
         with environment.context() as more:
             for name, value in env.items():
                 more.setenv(name, value)
-            return git_author(repository.path)
+            return Settings(repository.path).author
 
     assert author() == "Ada Lovelace <ada@example.com>"
     assert author(GIT_AUTHOR_NAME="Eve", GIT_AUTHOR_EMAIL="eve@example.com") == "Eve <eve@example.com>"
@@ -232,7 +269,7 @@ def test_author_is_what_was_configured_and_never_a_guess(
     assert author(EMAIL="guess@example.com") is None
     repository.git("config", "user.email", " ")
     assert author() is None
-    assert git_author(tmp_path) is None
+    assert Settings(tmp_path).author is None
 
 
 def test_committed_means_the_bytes_on_the_disk(repository: Repository, tmp_path: Path) -> None:

@@ -94,3 +94,16 @@ def test_a_team_that_only_records_what_is_not_locked_may_import_from_elsewhere(
 ) -> None:
     assert errors["outside_code recorded"] is None
     assert workbench.runs()["outside_code recorded"].status == "FINISHED"
+
+
+def test_what_git_ignores_since_the_last_run_of_the_process_is_found(workbench: Workbench) -> None:
+    workbench.write("scripts/later_ignored.py", "X = 1\n")
+    before = (workbench.path / ".gitignore").read_text("utf-8")
+    folders = [code_of(workbench.path), *(str(workbench.path / each) for each in ("scripts", "../elsewhere"))]
+    try:
+        done = workbench.script("ignore_imported_code.py", env={"PYTHONPATH": os.pathsep.join(folders)})
+    finally:
+        workbench.write(".gitignore", before)
+        (workbench.path / "scripts" / "later_ignored.py").unlink()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("code: scripts/later_ignored.py was imported, and git ignores it")

@@ -5,6 +5,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,6 +125,11 @@ def project_name(root: Path) -> str:
 
 def _name_in(file: Path) -> str:
     try:
-        return canonicalize_name(tomllib.loads(file.read_text("utf-8"))["project"]["name"])
+        return _name(file.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         refuse("pyproject.toml", f"{file} does not name the project ({error})", "git checkout pyproject.toml")
+
+
+@lru_cache(maxsize=8)  # by the whole text: each run in a process reads the files anew
+def _name(pyproject: str) -> str:
+    return canonicalize_name(tomllib.loads(pyproject)["project"]["name"])

@@ -20,7 +20,7 @@ from ..tracking.validation import judge
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
     from rich.console import Console
 
 
@@ -122,31 +122,31 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
         return [*unreadable.violations]
 
 
-def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[str, Run]]":
-    """Yield every run, with the name of its experiment."""
+def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[Experiment, Run]]":
+    """Yield every run, with its experiment."""
     with reachable(client.tracking_uri):
         experiments = list(pages(client.search_experiments))
         if experiment is not None and (only := client.get_experiment_by_name(experiment)) is None:
             names = ", ".join(sorted(each.name for each in experiments)[:10])
             refuse("experiment", f"there is no {experiment!r}", f"take one of these: {names}")
         for each in experiments if experiment is None else [only]:
-            yield from ((each.name, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
+            yield from ((each, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
 
 
-def _audited(client: "MlflowClient", experiment: str, run: "Run", policy: Policy, close_dead: bool) -> Audited:
+def _audited(client: "MlflowClient", experiment: "Experiment", run: "Run", policy: Policy, close_dead: bool) -> Audited:
     tags, status = run.data.tags, run.info.status
     verdict, problems = _by_status(tags, status)
     if verdict == "died" and close_dead:
         return _audited(client, experiment, _closed(client, run), policy, False)
     if verdict == "complies":
         try:
-            validation = judge(client, read_run(client, run), policy)
+            validation = judge(client, read_run(client, run, experiment), policy)
         except Unreadable as unreadable:
             verdict, problems = "unknown", tuple(map(str, unreadable.violations))
         else:
             problems = tuple(f"{check.name}: {check.detail}" for check in validation.checks if not check.holds)
             verdict = "does not comply" if problems else "complies"
-    return Audited(run.info.run_id, experiment, tags.get("author", ""), status, verdict, problems)
+    return Audited(run.info.run_id, experiment.name, tags.get("author", ""), status, verdict, problems)
 
 
 def _closed(client: "MlflowClient", run: "Run") -> "Run":

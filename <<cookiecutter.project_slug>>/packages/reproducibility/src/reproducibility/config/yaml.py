@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import yaml
@@ -53,7 +53,7 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], Marks]:
     anything else.
     """
     placing = partial(Place, source)
-    node = _compose(text, placing)
+    node = _composed(text, source)
     if node is None:
         refuse(source, "the file is empty", "write `key: value` lines into it")
     if not isinstance(node, yaml.MappingNode):
@@ -93,6 +93,11 @@ def decoded(data: bytes, source: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         refuse(f"{source}:{line}", f"the byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8")
+
+
+@lru_cache(maxsize=16)  # the start of one run asks three times for sections of configs/base.yaml
+def _composed(text: str, source: str) -> yaml.Node | None:
+    return _compose(text, partial(Place, source))
 
 
 def _compose(text: str, placing: Placing) -> yaml.Node | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..digest import digest
 from ..display import say
 from ..errors import refuse
-from ..git.command import git, top_and_folder
+from ..git.command import git, work_tree
 from ..git.state import GitState, git_state
 from ..lockfile import LOCK
 from ..project import PROJECT_ROOT, project_name
@@ -79,7 +79,8 @@ def export(root: Path, state: GitState, into: Path) -> Path:
     work tree are only read. Where the project is a folder of a bigger repository, only that folder is written.
     """
     into = into.resolve()
-    top, project = top_and_folder(root)
+    tree = work_tree(root)
+    top, project = tree.top, tree.project
     files, index = into / "files", {"GIT_INDEX_FILE": str(into / "index")}
     (files / project).mkdir(parents=True)
     git(top, "read-tree", state.commit, environment=index)

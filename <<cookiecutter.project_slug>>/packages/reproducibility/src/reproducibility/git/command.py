@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -44,6 +45,8 @@ _PINNED = {
 # the user has a command of their own for ssh.
 _REACHES = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
 _BOUNDED = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "30"}
+# Git prints an option that it does not know. No path that git prints has two slashes in a row.
+_BETWEEN = "--//"
 _BOUNDED_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 
 
@@ -69,6 +72,11 @@ def git_line(folder: Path, *arguments: str, environment: Mapping[str, str] | Non
     return text if finished.returncode == 0 and text else None
 
 
+def readable_text(printed: str) -> str:
+    """Return the text that git *printed*, with a replacement character for what is not UTF-8."""
+    return os.fsencode(printed).decode("utf-8", "replace")
+
+
 def commit_id(root: Path, name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Return the id of the commit that *name* means in the repository at *root*; None if there is no such commit."""
     wanted = f"{name}^{{commit}}"
@@ -84,7 +92,8 @@ def _finished(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT)}
     clean |= {"LC_ALL": "C", "LANGUAGE": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"} | dict(environment)
     try:
-        return subprocess.run([*command, *arguments], input=stdin, capture_output=True, env=clean, check=False)
+        given = {"input": stdin} if stdin else {"stdin": subprocess.DEVNULL}
+        return subprocess.run([*command, *arguments], **given, capture_output=True, env=clean, check=False)
     except OSError as error:
         problem = f"git could not be started ({error.strerror})"
         fix = "install git (https://git-scm.com/downloads) and see that `git --version` answers"
@@ -124,29 +133,43 @@ def reaching(root: Path) -> dict[str, str]:
     return _BOUNDED | own
 
 
-def top_and_folder(root: Path) -> tuple[Path, str]:
-    """Return the top of the work tree around *root*, and the posix path of *root* in it (``.`` for the top itself).
+@dataclass(frozen=True)
+class WorkTree:
+    """The work tree around a project.
 
-    Raises Refused when *root* is in no work tree.
+    top: its uppermost folder. project: the project's folder in it, as a posix path, ``.`` for the top itself. objects,
+    index: where the repository keeps these.
     """
-    options = ("--show-toplevel", "--show-prefix")
-    top, folder = (os.fsdecode(git(root, "rev-parse", option)).removesuffix("\n") for option in options)
-    return Path(top), folder.rstrip("/") or "."
+
+    top: Path
+    project: str
+    objects: Path
+    index: Path
+
+
+def work_tree(root: Path) -> WorkTree:
+    """Return the work tree around the project at *root*; raises Refused when *root* is in no work tree."""
+    questions = ("--show-toplevel", _BETWEEN, "--show-prefix", _BETWEEN, "--git-path", "objects")
+    answers = git(root, "rev-parse", *questions, _BETWEEN, "--git-path", "index").removesuffix(b"\n")
+    top, folder, objects, index = os.fsdecode(answers).split(f"\n{_BETWEEN}\n")
+    return WorkTree(Path(top), folder.rstrip("/") or ".", root / objects, root / index)
 
 
 @contextmanager
-def scratch_environment(top: Path) -> Iterator[dict[str, str]]:
+def scratch_environment(tree: WorkTree) -> Iterator[dict[str, str]]:
     """Yield the variables with which git writes objects and index into a temporary folder; that index starts empty.
 
-    Git still reads the objects of the repository at *top*. (Git may renew the time of an object file that it would
+    Git still reads the objects of the repository of *tree*. (Git may renew the time of an object file that it would
     write again. That only keeps the object from being pruned.)
     """
-    objects = top / os.fsdecode(git(top, "rev-parse", "--git-path", "objects").removesuffix(b"\n"))
+    # Git splits this variable at colons, unless the path is in quotes.
+    quoted = tree.objects.resolve().as_posix().replace("\\", "\\\\").replace('"', '\\"')
     with tempfile.TemporaryDirectory(prefix="git-") as folder:
-        alternates = Path(folder, "objects", "info", "alternates")
-        alternates.parent.mkdir(parents=True)
-        alternates.write_bytes(os.fsencode(f"{objects.resolve().as_posix()}\n"))
-        yield {"GIT_OBJECT_DIRECTORY": str(Path(folder, "objects")), "GIT_INDEX_FILE": str(Path(folder, "index"))}
+        yield {
+            "GIT_OBJECT_DIRECTORY": folder,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"',
+            "GIT_INDEX_FILE": str(Path(folder, "index")),
+        }
 
 
 def blob_id(content: bytes, like: str) -> str:

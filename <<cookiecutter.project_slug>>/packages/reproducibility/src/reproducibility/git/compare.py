@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Refused
-from .command import blobs, git, scratch_environment, top_and_folder
+from .command import blobs, git, scratch_environment, work_tree
 from .state import fetch_commit
 
 _NOTHING = "000000"
@@ -66,8 +66,9 @@ def compare(root: Path, a: Code, b: Code, with_patch: bool = False) -> CodeDiffe
     A missing commit is fetched, but only from the remotes of this repository: the address in a tag may be anybody's.
     """
     try:
-        top, project = top_and_folder(root)
-        with scratch_environment(top) as scratch:
+        tree = work_tree(root)
+        top, project = tree.top, tree.project
+        with scratch_environment(tree) as scratch:
             missing = [
                 code.commit
                 for code in (a, b)
@@ -81,8 +82,8 @@ def compare(root: Path, a: Code, b: Code, with_patch: bool = False) -> CodeDiffe
             for name, code in (("A", a), ("B", b)):
                 # With one patch lost, the other one alone would look like a difference.
                 patch = code.patch if a.patch is not None and b.patch is not None else b""
-                tree, applied = _tree(top, code.commit, patch, scratch)
-                trees.append(tree)
+                side, applied = _tree(top, code.commit, patch, scratch)
+                trees.append(side)
                 if code.patch is None:
                     problems.append(f"the uncommitted changes of {name} are lost: only the commits are compared")
                 elif not applied:

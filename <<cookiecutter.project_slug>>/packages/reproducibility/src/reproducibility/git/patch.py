@@ -6,14 +6,15 @@ the patch are relative to the repository's top: in a checkout of the commit, `gi
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..display import listed, one_line
 from ..errors import Refused, Violation, refuse
 from ..secrets import is_secret_name, secrets_in
-from .command import blob_id, blob_sizes, blobs, bytes_on_disk, git, scratch_environment
+from .command import WorkTree, blob_id, blob_sizes, blobs, bytes_on_disk, git, scratch_environment
 
 MAX_PATCH_BYTES = 10 * 1024 * 1024
 
@@ -43,36 +44,77 @@ class _Change:
     new_blob: str
 
 
-def uncommitted_patch(top: Path, project: str, commit: str) -> bytes:
-    """Return the patch from *commit* to the work tree of the folder *project* (posix, relative to *top*); b"" if clean.
+@dataclass(frozen=True)
+class Status:
+    """What git says about a project's folder.
 
-    The patch has untracked files. It has ignored files only if they were added by force. Raises Refused for an
-    unfinished merge, a changed submodule or nested repository, a patch over MAX_PATCH_BYTES, a file that looks like a
-    secret, and a file that git stores in other bytes than it has on disk.
+    commit: the full id of the commit that is checked out; None if there is none yet. branch: its name; None for a
+    detached HEAD. changes: a line of `git status --porcelain=v2` for each file that differs from the commit. is_known:
+    whether the index has a file of the folder.
     """
-    with scratch_environment(top) as scratch:
-        index = top / os.fsdecode(git(top, "rev-parse", "--git-path", "index").removesuffix(b"\n"))
-        if index.exists():
+
+    commit: str | None
+    branch: str | None
+    changes: tuple[str, ...]
+    is_known: bool
+
+
+@contextmanager
+def copied_index(tree: WorkTree) -> Iterator[dict[str, str]]:
+    """Yield the variables of a `scratch_environment` whose index is a copy of that of the repository of *tree*."""
+    with scratch_environment(tree) as scratch:
+        if tree.index.exists():
             # With its times: git compares them with the files' to find edits made in the same instant.
-            shutil.copy2(index, scratch["GIT_INDEX_FILE"])
-        _show_hidden_edits(top, project, scratch)
-        sizes = _sizes_of_changes(top, project, scratch)
-        if not sizes:
-            return b""
-        _refuse_over(sum(sizes.values()), sizes)
-        git(top, "add", "--all", "--", project, environment=scratch)
-        changes = _changes(top, project, commit, scratch)
-        _refuse_repositories(change.path for change in changes if _SUBMODULE in (change.old_mode, change.new_mode))
-        _refuse_secrets_and_conversions(top, changes, scratch)
-        patch = git(top, *_DIFF, *_AS_PATCH, commit, "--", project, environment=scratch)
-        _refuse_over(len(patch), sizes)
-        return patch
+            shutil.copy2(tree.index, scratch["GIT_INDEX_FILE"])
+        yield scratch
 
 
-def _show_hidden_edits(top: Path, project: str, scratch: dict[str, str]) -> None:
-    """Clear the flags that let git overlook an edit; a file that a sparse checkout leaves out keeps its flag."""
+def status(tree: WorkTree, scratch: dict[str, str]) -> Status:
+    """Return the status of the project in *tree*, with every edit that a flag in the index hides. No file is read."""
+    is_known = _show_hidden_edits(tree.top, tree.project, scratch)
+    options = ("--porcelain=v2", "-z", "--branch", "--no-ahead-behind", "--untracked-files=all", "--no-renames")
+    printed = git(tree.top, "status", *options, "--ignore-submodules=none", "--", tree.project, environment=scratch)
+    lines = os.fsdecode(printed).split("\0")[:-1]
+    told = dict(line.removeprefix("# ").split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit, branch = told["branch.oid"], told["branch.head"]
+    return Status(
+        None if commit == "(initial)" else commit,
+        None if branch == "(detached)" else branch,
+        tuple(line for line in lines if not line.startswith("# ")),
+        is_known,
+    )
+
+
+def uncommitted_patch(tree: WorkTree, found: Status, scratch: dict[str, str]) -> bytes:
+    """Return the patch from the commit of the status *found* to the project's files in *tree*; b"" if it is clean.
+
+    *scratch* are the variables of the `copied_index` of that status. The patch has untracked files. It has ignored
+    files only if they were added by force. Raises Refused for an unfinished merge, a changed submodule or nested
+    repository, a patch over MAX_PATCH_BYTES, a file that looks like a secret, and a file that git stores in other bytes
+    than it has on disk.
+    """
+    top, project, commit = tree.top, tree.project, str(found.commit)
+    sizes = _sizes_of_changes(top, found.changes, scratch)
+    if not sizes:
+        return b""
+    _refuse_over(sum(sizes.values()), sizes)
+    git(top, "add", "--all", "--", project, environment=scratch)
+    changes = _changes(top, project, commit, scratch)
+    _refuse_repositories(change.path for change in changes if _SUBMODULE in (change.old_mode, change.new_mode))
+    _refuse_secrets_and_conversions(top, changes, scratch)
+    patch = git(top, *_DIFF, *_AS_PATCH, commit, "--", project, environment=scratch)
+    _refuse_over(len(patch), sizes)
+    return patch
+
+
+def _show_hidden_edits(top: Path, project: str, scratch: dict[str, str]) -> bool:
+    """Clear the flags that let git overlook an edit; a file that a sparse checkout leaves out keeps its flag.
+
+    Return whether the index has a file of the folder *project*.
+    """
     assumed, skipped = [], []
-    for line in git(top, "ls-files", "-v", "-z", "--", project, environment=scratch).split(b"\0")[:-1]:
+    lines = git(top, "ls-files", "-v", "-z", "--", project, environment=scratch).split(b"\0")[:-1]
+    for line in lines:
         flag, name = line[:1], line[2:]
         if flag.islower():
             assumed.append(name)
@@ -81,15 +123,14 @@ def _show_hidden_edits(top: Path, project: str, scratch: dict[str, str]) -> None
     for option, names in (("--no-assume-unchanged", assumed), ("--no-skip-worktree", skipped)):
         if names:
             git(top, "update-index", option, "-z", "--stdin", stdin=b"\0".join(names) + b"\0", environment=scratch)
+    return bool(lines)
 
 
-def _sizes_of_changes(top: Path, project: str, scratch: dict[str, str]) -> dict[str, int]:
+def _sizes_of_changes(top: Path, lines: Iterable[str], scratch: dict[str, str]) -> dict[str, int]:
     """Return how many bytes each changed or untracked file can add to a patch. No file and no blob is read for it."""
-    command = ("status", "--porcelain=v2", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
-    lines = git(top, *command, "--", project, environment=scratch).split(b"\0")[:-1]
     sizes, committed, repositories, unmerged = {}, {}, [], []
     for line in lines:
-        kind, _, rest = os.fsdecode(line).partition(" ")
+        kind, _, rest = line.partition(" ")
         if kind == "?":
             path = rest
             if path.endswith("/"):  # git descends into folders, but not into another repository
@@ -108,8 +149,9 @@ def _sizes_of_changes(top: Path, project: str, scratch: dict[str, str]) -> dict[
         fix = "`git add` the files you resolved and `git commit`, or give the merge up with `git merge --abort`"
         refuse(_KEY, f"a merge is not finished in {listed(unmerged)}", fix)
     _refuse_repositories(repositories)
-    for path, size in zip(committed, blob_sizes(top, committed.values(), scratch), strict=True):
-        sizes[path] = max(sizes[path], size)
+    if committed:
+        for path, size in zip(committed, blob_sizes(top, committed.values(), scratch), strict=True):
+            sizes[path] = max(sizes[path], size)
     return sizes
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ..errors import Refused, refuse
 from ..secrets import without_credentials
-from .command import blob_id, bytes_on_disk, commit_id, git, git_line, reaching, top_and_folder
-from .patch import uncommitted_patch
+from .command import blob_id, bytes_on_disk, commit_id, git, git_line, reaching, readable_text, work_tree
+from .patch import copied_index, status, uncommitted_patch
+from .settings import Settings
 
 # A recorded run may come from anybody, and so may the address in its tags. Only these forms are given to git: others
 # could start a helper program (`ext::sh -c ...`) or be taken for an option.
@@ -39,38 +40,26 @@ class GitState:
         return bool(self.patch)
 
 
-def git_state(root: Path) -> GitState:
+def git_state(root: Path, settings: Settings | None = None) -> GitState:
     """Return the git state of the project at *root*, which may be a folder of a bigger repository.
 
-    Raises Refused when there is no git, no repository, no commit, or no exact record of the changes.
+    *settings* are those of the project, if the caller has them already. Raises Refused when there is no git, no
+    repository, no commit, or no exact record of the changes.
     """
-    top, project = top_and_folder(root)
-    commit = commit_id(root, "HEAD")
-    if commit is None:
-        fix = f"run `git add --all` and `git commit -m 'First commit'` in {root}"
-        refuse("git_commit", "the repository has no commit yet", fix)
-    _refuse_temporary_merge(commit)
-    patch = uncommitted_patch(top, project, commit)
-    if not patch and not git(top, "ls-tree", "-z", commit, "--", *([] if project == "." else [f"{project}/"])):
-        problem = f"no file of {root} is in the repository {top}, which ignores the folder"
+    tree = work_tree(root)
+    with copied_index(tree) as scratch:
+        found = status(tree, scratch)
+        if found.commit is None:
+            fix = f"run `git add --all` and `git commit -m 'First commit'` in {root}"
+            refuse("git_commit", "the repository has no commit yet", fix)
+        _refuse_temporary_merge(found.commit)
+        patch = uncommitted_patch(tree, found, scratch)
+    if not patch and not found.is_known:
+        problem = f"no file of {root} is in the repository {tree.top}, which ignores the folder"
         refuse("git_commit", problem, f"run `git init`, `git add --all` and `git commit` in {root}")
-    return GitState(commit, _branch(root), _remote(root), patch)
-
-
-def git_author(root: Path) -> str | None:
-    """Return who works here, as ``name <email>``: from GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL, else git's configuration.
-
-    None when one of the two is not set; git's own guess from login and host name is never used.
-    """
-    found = []
-    for part in ("name", "email"):
-        value = os.environ.get(f"GIT_AUTHOR_{part.upper()}") or next(
-            (value for owner in ("author", "user") if (value := git_line(root, "config", "--get", f"{owner}.{part}"))),
-            "",
-        )
-        found.append(" ".join(value.split()))
-    name, email = found
-    return f"{name} <{email}>" if name and email else None
+    from_ci = (os.environ[name] for name in _BRANCH_VARIABLES if os.environ.get(name))
+    branch = found.branch or next(from_ci, "detached")
+    return GitState(found.commit, readable_text(branch), (settings or Settings(root)).remote, patch)
 
 
 def is_in_commit(root: Path, path: Path) -> bool:
@@ -91,11 +80,11 @@ def _is_committed(top: str | None, path: Path) -> bool:
     return blob_id(bytes_on_disk(path), blob) == blob
 
 
-def git_ignored(root: Path, files: Sequence[Path]) -> list[str]:
+def git_ignored(root: Path, files: Sequence[str]) -> list[str]:
     """Return which *files* of the project at *root* git ignores, so that no commit has them; relative to *root*."""
     if not files:
         return []
-    listed = git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *map(str, files))
+    listed = git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *files)
     return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
 
@@ -144,23 +133,6 @@ def fetch_commit(
         if has_commit(root, commit, environment):
             return None
     return problems
-
-
-def _branch(root: Path) -> str:
-    named = git_line(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    from_ci = (os.environ[name] for name in _BRANCH_VARIABLES if os.environ.get(name))
-    return _as_utf8(named or next(from_ci, "detached"))
-
-
-def _remote(root: Path) -> str:
-    names = (git_line(root, "remote") or "").split("\n")
-    url = git_line(root, "remote", "get-url", "origin" if "origin" in names else names[0])
-    return _as_utf8(without_credentials(url)) if url else "none"
-
-
-def _as_utf8(text: str) -> str:
-    """Return *text* with a replacement character for what is not UTF-8."""
-    return os.fsencode(text).decode("utf-8", "replace")
 
 
 def _refuse_temporary_merge(commit: str) -> None:

@@ -13,14 +13,17 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ..digest import digest
 from ..display import listed
 from ..errors import Violation, refuse
 from ..git.command import bytes_on_disk
-from ..git.state import GitState, git_author, git_ignored, git_state, is_in_commit
+from ..git.settings import Settings
+from ..git.state import GitState, git_ignored, git_state, is_in_commit
 from ..secrets import without_credentials
 from ..tags import COMMIT_ID
 
@@ -40,9 +43,9 @@ _BESIDE = re.compile(
 )
 
 
-def code_state(root: Path) -> GitState:
+def code_state(root: Path, settings: Settings | None = None) -> GitState:
     """Return which code the project at *root* has; raises Refused where neither git nor an image can tell."""
-    return _image_state(root) if inside_image(root) else git_state(root)
+    return _image_state(root) if inside_image(root) else git_state(root, settings)
 
 
 def is_committed(root: Path, path: Path) -> bool:
@@ -50,14 +53,14 @@ def is_committed(root: Path, path: Path) -> bool:
     return _is_in_image(root, path) if inside_image(root) else is_in_commit(root, path)
 
 
-def ignored_files(root: Path, files: Sequence[Path]) -> list[str]:
+def ignored_files(root: Path, files: Sequence[str]) -> list[str]:
     """Return which *files* of the project git ignores, relative to *root*; in an image there are none."""
     return [] if inside_image(root) else git_ignored(root, files)
 
 
-def author_in_git(root: Path) -> str | None:
+def author_in_git(root: Path, settings: Settings) -> str | None:
     """Return who works here according to git, as ``name <email>``; None in an image, which has no git."""
-    return None if inside_image(root) else git_author(root)
+    return None if inside_image(root) else settings.author
 
 
 @dataclass(frozen=True)
@@ -132,42 +135,63 @@ def shapes_runs(path: str) -> bool:
     return bool(_COUNTS.match(path)) or not _BESIDE.fullmatch(path)
 
 
-def foreign_code(root: Path, *, outside: bool) -> Iterator[Violation]:
-    """Yield a violation for imported code that nobody could obtain later: files that git ignores.
+def imported_files() -> frozenset[str]:
+    """Return the files of the modules that were imported so far, without Python's own and those of installed packages.
 
-    With *outside*, also for code that lies in neither the project nor an installed package. Modules that a library
-    makes while it runs do not count: they come from the library's own code.
+    Modules that a library makes while it runs do not count: they come from the library's own code.
     """
-    imported = [file for name, file in _imported() if not name.startswith(_DEBUGGERS)]
-    inside = [file for file in imported if file.is_relative_to(root)]
+    return frozenset(file for name, file in _imported() if not name.startswith(_DEBUGGERS))
+
+
+def foreign_code(root: Path, imported: Iterable[str], *, outside: bool) -> Iterator[Violation]:
+    """Yield a violation for those of the *imported* files that nobody could obtain later: files that git ignores.
+
+    With *outside*, also for files that lie in neither the project nor an installed package.
+    """
+    top = os.path.join(root, "")
+    inside = [file for file in imported if file.startswith(top)]
     elsewhere = set(imported).difference(inside)
     if ignored := ignored_files(root, inside):
         problem = f"{listed(sorted(ignored))} was imported, and git ignores it: no commit has it, and no patch"
         yield Violation("code", problem, "take it out of .gitignore, or do without it")
     if outside and elsewhere and (elsewhere := elsewhere - _installed_elsewhere()):
-        problem = f"{listed(sorted(map(str, elsewhere)))} was imported, and is neither in the project nor in its lock"
+        problem = f"{listed(sorted(elsewhere))} was imported, and is neither in the project nor in its lock"
         fix = "move it into src/, or make it a package and add that to pyproject.toml; see PYTHONPATH"
         yield Violation("code", problem, fix)
 
 
-def _imported() -> Iterator[tuple[str, Path]]:
+# Of each module that was looked at before, by its name: its spec, and what `_unusual_file` returned for the spec. A
+# module that was loaded anew has another spec.
+_met: dict[str, tuple[Any, str | None]] = {}
+
+
+def _imported() -> Iterator[tuple[str, str]]:
     """Yield the name and file of each module that comes neither with Python nor from an installed package."""
-    known = _usual_places()
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__dict__", {}).get("__spec__")
-        if getattr(spec, "has_location", False) and not spec.origin.startswith(known):
-            file = os.path.realpath(spec.origin)
-            if os.path.isfile(file) and not file.startswith(known):
-                yield name, Path(file)
+        if (met := _met.get(name)) is None or met[0] is not spec:
+            met = _met[name] = (spec, _unusual_file(spec))
+        if met[1] and os.path.isfile(met[1]):
+            yield name, met[1]
 
 
-def _installed_elsewhere() -> set[Path]:
+def _unusual_file(spec: Any) -> str | None:
+    """Return the file of the module with this *spec*; None if it has none, or one in the usual places."""
+    known, origin = _usual_places(), getattr(spec, "origin", None)
+    if not isinstance(origin, str) or origin.startswith(known) or not getattr(spec, "has_location", False):
+        return None
+    file = os.path.realpath(origin)
+    return None if file.startswith(known) else file
+
+
+def _installed_elsewhere() -> set[str]:
     """Return the files of packages that are installed in another folder of sys.path; the lock judges those packages."""
     known = _usual_places()
     dists = [dist for dist in metadata.distributions() if not os.path.realpath(dist.locate_file("_")).startswith(known)]
-    return {Path(os.path.realpath(dist.locate_file(file))) for dist in dists for file in dist.files or ()}
+    return {os.path.realpath(dist.locate_file(file)) for dist in dists for file in dist.files or ()}
 
 
+@cache  # fixed when Python starts
 def _usual_places() -> tuple[str, ...]:
     """Return the folders of Python's own modules and of installed packages, each with a slash at its end."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]

@@ -16,6 +16,7 @@ from ..digest import canonical, digest
 from ..display import as_utf8
 from ..errors import Refused, Violation, refuse
 from ..evidence import CONFIG, MANIFEST, MANIFEST_SCHEMA, PATCH
+from ..git.settings import Settings
 from ..git.state import GitState
 from ..lockfile import LOCK
 from ..policy import Policy
@@ -148,15 +149,16 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
             refusals.extend(refused.violations)
             return None
 
+    settings = Settings(PROJECT_ROOT)
     values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
     return Provenance(
         values=values,
         config_files=_in_the_project(config.source.files) if isinstance(config, Config) else (),
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
-        git=attempt(lambda: code_state(PROJECT_ROOT)),
+        git=attempt(lambda: code_state(PROJECT_ROOT, settings)),
         data=attempt(lambda: current_data(values, policy.data_not_versioned)),
-        author=attempt(author),
+        author=attempt(lambda: _author(settings)),
         environment=attempt(lambda: environment(PROJECT_ROOT)),
         numerics=attempt(numerics),
         seeding=attempt(lambda: plan(values.get("seed"))),
@@ -181,11 +183,16 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def author() -> str:
     """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
+    return _author(Settings(PROJECT_ROOT))
+
+
+def _author(settings: Settings) -> str:
     if (named := os.environ.get("AUTHOR")) is not None:
         if not named.strip():
             refuse("author", "AUTHOR is set but empty", "unset it, or set it to your name")
         return as_utf8(named).strip()
-    named = author_in_git(PROJECT_ROOT) or next((os.environ[name] for name in _CI_ACTORS if os.environ.get(name)), None)
+    from_ci = (os.environ[name] for name in _CI_ACTORS if os.environ.get(name))
+    named = author_in_git(PROJECT_ROOT, settings) or next(from_ci, None)
     if named is None:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
         if inside_image(PROJECT_ROOT):

@@ -11,7 +11,7 @@ from ..digest import digest
 from ..display import listed
 from ..errors import Refused, refuse
 from ..evidence import PATCH
-from ..git.command import git, top_and_folder
+from ..git.command import git, work_tree
 from ..git.state import fetch_commit
 from ..lockfile import LOCK
 from ..tracking.recorded import RecordedRun
@@ -66,7 +66,7 @@ def _project(root: Path, top: Path, recorded: RecordedRun) -> Path:
 
     A folder is the project's if it has the entry point and the lock of the run.
     """
-    _, today = top_and_folder(root)
+    today = work_tree(root).project
     script = recorded.manifest["entry_point"]
     files = os.fsdecode(git(top, "ls-files", "-z")).split("\0")
     suffix = f"/{script}"

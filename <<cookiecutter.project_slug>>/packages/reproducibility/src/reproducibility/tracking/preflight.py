@@ -15,7 +15,7 @@ from ..display import listed, require_working_directory
 from ..errors import Refused, Violation, refuse
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
-from ..provenance.code import foreign_code, is_committed
+from ..provenance.code import foreign_code, imported_files, is_committed
 from ..provenance.gather import Provenance, gather
 from ..secrets import secrets_in
 from ..tags import MLFLOW_TAGS, PROVENANCE_TAGS, REPRODUCES
@@ -27,6 +27,8 @@ _LONGEST_KEY = 250
 # More unlocked packages than these share a line: one tool for notebooks brings dozens.
 _MOST_DRIFTS = 3
 _KEY = re.compile(r"[\w.\-/ :]+")
+# The policy of the run that looked last at the imported code, and the files that it found to be in its record.
+_looked_at: tuple[Policy, frozenset[str]] | None = None
 
 
 def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False) -> Provenance:
@@ -71,9 +73,19 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
     return provenance
 
 
-def unrecorded_code(policy: Policy) -> Iterator[Violation]:
-    """Yield a violation for the code that was imported so far and is neither in the run's record nor in the lock."""
-    return foreign_code(PROJECT_ROOT, outside=policy.environment_drift == "refuse")
+def unrecorded_code(policy: Policy) -> list[Violation]:
+    """Return a violation for the code that was imported so far and is neither in the run's record nor in the lock.
+
+    Each run reads its own *policy*. So a second call with the same object is the one at the end of that run. It looks
+    only at what was imported since the first call: the rest is in the record already.
+    """
+    global _looked_at
+    files = imported_files()
+    before = _looked_at[1] if _looked_at and _looked_at[0] is policy else frozenset()
+    found = list(foreign_code(PROJECT_ROOT, files - before, outside=policy.environment_drift == "refuse"))
+    if not found:
+        _looked_at = policy, files
+    return found
 
 
 def _set_by_hand(tags: Mapping[str, str]) -> Iterator[Violation]:

@@ -1,11 +1,12 @@
 """A recorded run: found in the tracking store by what a person calls it, and read together with its evidence."""
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from operator import attrgetter
 from os.path import isabs
@@ -26,7 +27,7 @@ from .store import reachable, require_not_moved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModelOutput, Run
+    from mlflow.entities import Experiment, LoggedModelOutput, Run
 
 _LAST = re.compile(r"last(?:~(\d{1,5}))?")
 _PREFIX = re.compile(r"[0-9a-f]{4,31}")
@@ -107,13 +108,15 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
     refuse("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)
 
 
-def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
+def read_run(client: "MlflowClient", run: "Run", experiment: "Experiment | None" = None) -> RecordedRun:
     """Return *run* with its evidence, downloaded from where its files are kept.
+
+    The store is asked for the *experiment* of the run, unless it is given.
 
     Raises Unreadable if the files cannot be read, and StoreUnavailable if the tracking store is unreachable.
     """
     with reachable(client.tracking_uri):
-        experiment = client.get_experiment(run.info.experiment_id)
+        experiment = experiment or client.get_experiment(run.info.experiment_id)
         require_not_moved(client.tracking_uri, experiment)
         runs = list(outward(run, attrgetter("data.tags"), partial(_get, client)))
         for each in runs:
@@ -123,13 +126,38 @@ def read_run(client: "MlflowClient", run: "Run") -> RecordedRun:
 
 
 def _evidence(client: "MlflowClient", run: "Run") -> dict[str, bytes]:
-    with readable(client, run, "its evidence"), tempfile.TemporaryDirectory() as folder:
-        if any(file.path == EVIDENCE for file in client.list_artifacts(run.info.run_id)):
-            client.download_artifacts(run.info.run_id, EVIDENCE, folder)
-        files = sorted(Path(folder, EVIDENCE).rglob("*"))
-        return {
-            file.relative_to(Path(folder, EVIDENCE)).as_posix(): file.read_bytes() for file in files if file.is_file()
-        }
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    uri = run.info.artifact_uri
+    with readable(client, run, "its evidence"):
+        if is_local_uri(uri, is_tracking_or_registry_uri=False):
+            return _files_in(Path(local_file_uri_to_path(uri), EVIDENCE))
+        # With the run's own address of its files: MLflow's client asks the server for the run again, to learn it.
+        repository = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
+        if isinstance(repository, HttpArtifactRepository):
+            # Without the question whether large files may be downloaded from elsewhere: these are small.
+            repository = HttpArtifactRepository(repository.artifact_uri)
+        # A download lists the folder twice.
+        repository.list_artifacts = cache(repository.list_artifacts)
+        with tempfile.TemporaryDirectory() as folder:
+            if repository.list_artifacts(EVIDENCE):
+                repository.download_artifacts(EVIDENCE, folder)
+            return _files_in(Path(folder, EVIDENCE))
+
+
+def _files_in(folder: Path) -> dict[str, bytes]:
+    """Return {posix path: content} of the files in *folder*; none if there is no such folder."""
+    if not folder.exists():
+        return {}
+    places = [Path(place, name) for place, _, names in os.walk(folder, onerror=_raise) for name in names]
+    return {place.relative_to(folder).as_posix(): place.read_bytes() for place in sorted(places)}
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _get(client: "MlflowClient", run_id: str) -> "Run | None":
