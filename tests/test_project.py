@@ -28,6 +28,7 @@ data/README.md
 data/penguins.csv
 docs/checklist.svg
 docs/threads-and-processes.md
+docs/when-the-server-is-away.md
 noxfile.py
 pyproject.toml
 requirements-dev.txt

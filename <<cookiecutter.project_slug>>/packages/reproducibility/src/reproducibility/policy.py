@@ -64,8 +64,9 @@ class Policy(Section):
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
     base_image_packages: Literal["record", "refuse"]
-    # With a default, because configs and recorded runs of older versions do not have the key.
+    # With a default, because configs and recorded runs of older versions do not have these two keys.
     data_not_versioned: tuple[str, ...] = ()
+    offline_runs: Literal["record", "refuse"] = "record"
     tolerance: Tolerance
     protected_aliases: tuple[str, ...]
     trusted_model_types: tuple[_Dotted, ...]

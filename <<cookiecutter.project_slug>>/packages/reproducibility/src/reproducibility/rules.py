@@ -50,6 +50,9 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
     asked_now = policy.model_copy(update={"required_params": ()})  # params arrive in a later request
     if found := violations(tags, {}, asked_now):
         return Violation(GATE, f"this run could not be reproduced ({summary(found)})", _START_ANEW)
+    if policy.offline_runs == "refuse" and OFFLINE_TAG in tags:
+        problem = "this run was begun offline and the policy says `offline_runs: refuse`"
+        return Violation(GATE, problem, "start it again while the server answers")
     author = tags.get("author", "")
     email = _EMAIL.fullmatch(author)
     if user is not None and user not in (author, email and email[1]):

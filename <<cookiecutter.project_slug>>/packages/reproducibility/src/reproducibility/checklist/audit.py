@@ -1,10 +1,11 @@
 """The audit of a tracking store: which of its runs can be reproduced, which cannot and why, and which died."""
 
 from collections import Counter
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..delivery.sync import waiting_runs
 from ..display import counted, emit
 from ..errors import Refused, Unreadable, Violation, refuse
 from ..policy import Policy
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-Class = Literal["complies", "does not comply", "ended without a result", "running", "died", "unknown"]
+Class = Literal["complies", "does not comply", "ended without a result", "running", "waiting", "died", "unknown"]
 _DEATH = "its process was killed, or the machine went down; closed by `repro audit --close-dead`"
 _ELSEWHERE = "running on another machine, or recorded without the name of its process"
 # In the order of urgency; runs that comply are only counted.
-_LISTED: tuple[Class, ...] = ("died", "does not comply", "unknown", "running", "ended without a result")
+_LISTED: tuple[Class, ...] = ("died", "does not comply", "unknown", "waiting", "running", "ended without a result")
 _PLURALS = {"complies": "comply", "does not comply": "do not comply"}
 
 
@@ -59,12 +60,14 @@ class Audit:
     """The runs of a store, newest first, and the protected aliases of its models.
 
     The audit passes if every finished run complies, no run died and every alias can be relied on. exit_status: 0 if
-    the audit passes, 1 if it fails, 2 if nothing fails and the class of a run is unknown.
+    the audit passes, 1 if it fails, 2 if nothing fails and the class of a run is unknown. waiting: the ids of the runs
+    that this machine has and the store does not have whole.
     """
 
     place: str
     runs: tuple[Audited, ...]
     aliases: tuple[AuditedAlias, ...]
+    waiting: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
@@ -86,10 +89,12 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
     """
     policy = team_policy()
     client = connect()
+    place = without_credentials(client.tracking_uri)
+    waiting = tuple(run.run_id for run in waiting_runs() if run.uri == place)
     runs = list(_runs(client, experiment))
-    audited = tuple(_audited(client, *each, policy, close_dead) for each in counted(runs, "checking the runs"))
+    audited = tuple(_audited(client, *each, policy, waiting, close_dead) for each in counted(runs, "checking the runs"))
     aliases = () if experiment else tuple(_aliases(client, policy))
-    return Audit(without_credentials(client.tracking_uri), audited, aliases)
+    return Audit(place, audited, aliases, waiting)
 
 
 def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
@@ -133,11 +138,18 @@ def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[Exp
             yield from ((each, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
 
 
-def _audited(client: "MlflowClient", experiment: "Experiment", run: "Run", policy: Policy, close_dead: bool) -> Audited:
+def _audited(
+    client: "MlflowClient",
+    experiment: "Experiment",
+    run: "Run",
+    policy: Policy,
+    waiting: Sequence[str],
+    close_dead: bool,
+) -> Audited:
     tags, status = run.data.tags, run.info.status
-    verdict, problems = _by_status(tags, status)
+    verdict, problems = _by_status(tags, status, run.info.run_id in waiting)
     if verdict == "died" and close_dead:
-        return _audited(client, experiment, _closed(client, run), policy, False)
+        return _audited(client, experiment, _closed(client, run), policy, waiting, False)
     if verdict == "complies":
         try:
             validation = judge(client, read_run(client, run, experiment), policy)
@@ -162,13 +174,18 @@ def _closed(client: "MlflowClient", run: "Run") -> "Run":
         return client.get_run(run_id)
 
 
-def _by_status(tags: dict[str, str], status: str) -> tuple[Class, tuple[str, ...]]:
-    """Return the class of a run as far as its status shows it, and why; a FINISHED run is still to be validated."""
+def _by_status(tags: dict[str, str], status: str, waits: bool) -> tuple[Class, tuple[str, ...]]:
+    """Return the class of a run as far as its status shows it, and why; a FINISHED run is still to be validated.
+
+    waits: a part of the run is on this machine only.
+    """
     if status == "FINISHED":
         return "complies", ()
     if status in CLOSED:
         return "ended without a result", (tags.get(FAILURE_TAG, f"ended {status}"),)
     alive = is_running(tags.get(PROCESS_TAG, ""))
+    if waits and not alive:
+        return "waiting", ("a part of it is on this machine only: `repro sync` ships it and ends it",)
     if alive is False:
         return "died", ("its process is gone: `repro audit --close-dead` ends it",)
     return "running", (() if alive else (_ELSEWHERE,))
@@ -200,6 +217,8 @@ def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
         console.print(table)
     classes = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_LISTED) if counts[verdict])
     console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {classes or 'nothing to check'}.")
+    if audit.waiting:
+        console.print(f"{_number(audit.waiting, 'run')} of this machine wait for it: repro sync --status")
     if audit.aliases:
         known = _number(audit.aliases, "protected alias")
         console.print(f"{known}, of which {len(audit.aliases) - len(wrong)} can be relied on.")

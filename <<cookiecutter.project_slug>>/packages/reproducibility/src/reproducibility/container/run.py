@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict
 
 from ..config.loader import Config, load
+from ..delivery.journal import JOURNAL_VARIABLE, root
 from ..display import say
 from ..errors import refuse
 from ..project import PROJECT_ROOT
@@ -28,6 +29,7 @@ from .image import build
 
 _APP = "/app"  # the Dockerfile's WORKDIR
 _CONFIG = "/reproduction/config.yaml"  # of a reproduction; outside the code, which must stay as it was built
+_JOURNALS = "/journal"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # A training run can write to mounted folders and /tmp only, and needs no other right. label=disable: with SELinux a
 # container could not read the files of the user who starts it.
@@ -100,9 +102,10 @@ def _settings(engine: Program, uri: str, mounts: Sequence[str], variables: Itera
     """Return the options of every container: its confinement, the store *uri*, the *mounts* and the *variables*."""
     return [
         *(*_CONFINED, *_user(engine), *_network(uri)),
-        *(f"--mount={mount}" for mount in (*mounts, *_store(uri))),
+        *(f"--mount={mount}" for mount in (*mounts, *_store(uri), *_journals(uri))),
         # By name: a value would be visible to everybody who lists the processes.
         *(f"--env={name}" for name in (*variables, "CONTAINER_IMAGE")),
+        *([f"--env={JOURNAL_VARIABLE}={_JOURNALS}"] if uri.startswith("http") else []),
     ]
 
 
@@ -141,6 +144,18 @@ def _store(uri: str) -> Iterator[str]:
         except OSError as error:
             raise unavailable(uri, error) from error
         yield _mount(folder, folder.as_posix())
+
+
+def _journals(uri: str) -> Iterator[str]:
+    """Yield the mount of the host's journals: what the server lacks when the container ends is shipped from there."""
+    if uri.startswith("http"):
+        try:
+            root().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            refuse(
+                JOURNAL_VARIABLE, f"the journals cannot be kept in {root()}: {error.strerror}", "name another folder"
+            )
+        yield _mount(root(), _JOURNALS)
 
 
 def _mount(place: Path, target: str, *options: str) -> str:

@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -71,9 +72,17 @@ class Damaged(Exception):
 
 
 def root() -> Path:
-    """Return the folder of all journals, which need not exist."""
-    named = os.environ.get(JOURNAL_VARIABLE)
-    return Path(named).absolute() if named else CACHE / "journal"
+    """Return the folder of all journals, which need not exist.
+
+    Where the project cannot be written, as in a container, this is a folder for temporary files.
+    """
+    if named := os.environ.get(JOURNAL_VARIABLE):
+        return Path(named).absolute()
+    place = next(folder for folder in (CACHE, *CACHE.parents) if folder.exists())
+    if os.access(place, os.W_OK):
+        return CACHE / "journal"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir(), f"reproducibility-journal-{user}")
 
 
 class Journal:

@@ -15,6 +15,7 @@ from ..tracking.store import FILE, connect, tracking_uri, unavailable
 from .plugin import APP, POLICY_VARIABLE, policy_path
 
 _EMBEDDED = f"{FILE}{(PROJECT_ROOT / 'mlflow.db').as_posix()}"
+_DRAIN_S = 20
 _CONNECT_SECONDS = "3"  # how long to wait for PostgreSQL's answer before the server starts
 _INSTALL = "start it with `nox -s server`, which installs requirements-server.txt in an environment of its own"
 _DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
@@ -49,9 +50,11 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
 
     # One worker, because each keeps policy and logins in its own memory. These two libraries make it fast.
     fast = "--loop uvloop --http httptools" if find_spec("uvloop") and find_spec("httptools") else ""
+    # A server that is stopped first answers what it was asked. Clients keep what it does not take any more.
+    options_of_uvicorn = f"{fast} --timeout-graceful-shutdown {_DRAIN_S}".strip()
     options = ["--host", host, "--port", str(port), "--workers", "1", "--app-name", APP]
     print(f"runs are recorded behind the gate, at http://{host}:{port}", flush=True)
-    server.main([*options, *(["--uvicorn-opts", fast] if fast else [])], prog_name="server")
+    server.main([*options, "--uvicorn-opts", options_of_uvicorn], prog_name="server")
 
 
 def _choose_embedded() -> None:

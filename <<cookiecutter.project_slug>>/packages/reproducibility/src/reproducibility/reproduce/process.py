@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ..delivery.journal import JOURNAL_VARIABLE, root
 from ..errors import refuse
 from ..project import ROOT_VARIABLE, own_packages
 from ..provenance.gather import author
@@ -112,6 +113,7 @@ def local_process(
         "PYTHONPATH": os.pathsep.join(map(str, [*code, metadata])),
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
         ROOT_VARIABLE: str(project),
+        JOURNAL_VARIABLE: str(root()),  # the folder of the reproduction is removed
     }
     arguments = [str(project / recorded.manifest["entry_point"]), "--config", str(config)]
     if hasattr(os, "sched_setaffinity"):

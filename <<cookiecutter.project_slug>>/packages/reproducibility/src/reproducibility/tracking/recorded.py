@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config.values import config_digest
 from ..config.yaml import decoded, parse_yaml
+from ..delivery.journal import journals
 from ..digest import canonical, digest
 from ..display import listed, one_line
 from ..errors import Unreadable, Violation, refuse
@@ -104,6 +105,9 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
                 return runs[0]
         elif (run := _get(client, reference)) is not None:
             return run
+    if reference and any(folder.name.startswith(reference) for folder in journals()):
+        problem = f"{without_credentials(client.tracking_uri)} does not have run {reference[:80]} yet"
+        refuse("run id", problem, "repro sync ships it from this machine")
     fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
     refuse("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)
 

@@ -16,7 +16,7 @@ from ..config.loader import load_section
 from ..config.values import Section
 from ..delivery.journal import offline_experiment
 from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
-from ..project import BASE_CONFIG, PROJECT_ROOT
+from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
 from .patience import short_waits
@@ -188,6 +188,9 @@ def _offline_experiment(uri: str, name: str) -> str:
     if not uri.startswith("http"):
         problem = f"the runs are kept in {without_credentials(uri)}, which needs no server"
         refuse("--offline", problem, f"leave it out, and unset {OFFLINE_VARIABLE}")
+    if team_policy().offline_runs == "refuse":
+        problem = "the server would refuse the run later: the policy says `offline_runs: refuse`"
+        refuse("--offline", problem, "start the run while the server answers")
     return offline_experiment(name)
 
 
