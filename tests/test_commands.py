@@ -2,18 +2,24 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from conftest import code_of
+from preloaded import Preloaded
 from workbench import INSIDE, SCRIPTS, Workbench
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale C and keeps a folder that is in use")
 
 # Python then reads and writes ASCII only, as in an old container or a bare cron job.
 ASCII = {"LC_ALL": "C", "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
+ENCODINGS = {
+    "locale": ASCII,
+    "ascii": {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+}
 AUTHOR = {"AUTHOR": "Jörg Müller"}
 CHECKS = {"validate": ("last",), "audit": (), "diff": ("last", "last"), "checklist": ()}
 
@@ -50,13 +56,27 @@ def test_an_author_whom_git_names_is_recorded_too(workbench: Workbench, tmp_path
     assert copy.runs()["run"].tags["author"].startswith("Zoë Ångström <")
 
 
+@pytest.fixture(scope="module", params=ENCODINGS)
+def encoded(
+    request: pytest.FixtureRequest, python: Path, clean_env: dict[str, str]
+) -> Iterator[tuple[Preloaded, dict[str, str | None]]]:
+    """A Python that was started in another encoding, and the variables which say so."""
+    variables = ENCODINGS[request.param]
+    env = {name: value for name, value in (clean_env | variables).items() if value is not None}
+    process = Preloaded(python, env)
+    yield process, variables
+    process.close()
+
+
 @POSIX
 @pytest.mark.parametrize("command", CHECKS)
-@pytest.mark.parametrize("encoding", ["locale", "ascii", "latin-1"])
-def test_output_that_the_encoding_lacks_is_escaped(workbench: Workbench, command: str, encoding: str) -> None:
+def test_output_that_the_encoding_lacks_is_escaped(
+    workbench: Workbench, command: str, encoded: tuple[Preloaded, dict[str, str | None]]
+) -> None:
+    process, variables = encoded
     usual = workbench.run("repro", command, *CHECKS[command], env=AUTHOR)
-    env = AUTHOR | (ASCII if encoding == "locale" else {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
-    done = workbench.run("repro", command, *CHECKS[command], env=env, fresh=True, encoding="latin-1")
+    options = {"env": AUTHOR | variables, "fork_of": process, "encoding": "latin-1"}
+    done = workbench.run("repro", command, *CHECKS[command], **options)
     assert done.returncode == usual.returncode, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout
