@@ -125,6 +125,33 @@ def test_an_error_in_the_user_s_own_script_keeps_its_traceback(workbench: Workbe
     assert "ZeroDivisionError" in done.stderr and "scripts/train.py" in done.stderr
 
 
+# What is registered first runs last, when the process ends.
+SEES_THE_END = """
+import atexit, gc, runpy, sys, weakref
+
+class Cycle: pass
+
+gc.disable()
+cycle = Cycle()
+cycle.itself, seen = cycle, weakref.ref(cycle)
+del cycle
+atexit.register(lambda: print("collected:", seen() is None, "kept:", gc.get_freeze_count() > 0))
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "sys.argv = ['x', '--config', 'gone.yaml']; runpy.run_path('scripts/attempt.py', run_name='__main__')",
+        "from reproducibility.cli import main; main(['--help'])",
+    ],
+    ids=["experiment", "repro"],
+)
+def test_garbage_is_collected_once_when_the_process_ends(workbench: Workbench, run: str) -> None:
+    done = workbench.run("python", "-c", SEES_THE_END + run, fresh=True)
+    assert done.stdout.endswith("collected: True kept: True\n"), done.stdout + done.stderr
+
+
 @POSIX
 @pytest.mark.parametrize("command", ["validate", "audit", "diff", "checklist", "train", "script", "code"])
 def test_a_working_directory_that_was_removed(workbench: Workbench, command: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import click
 
 from .config.loader import Config
 from .display import as_utf8, let_any_text_pass, require_working_directory
+from .ending import end_quickly
 from .errors import refuse
 from .project import load
 
@@ -39,6 +40,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         path: Path, overrides: tuple[str, ...], as_json: bool, container: bool, snapshot: bool, base: str | None
     ) -> None:
         let_any_text_pass()
+        end_quickly()
         require_working_directory()
         overrides = tuple(map(as_utf8, overrides))
         if container:
