@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """Run the tests that need no environment of a project, server, container or training: for the daily loop."""
     install(session)
-    session.run("pytest", "-m", "unit", *session.posargs)
+    session.run("pytest", "-m", "unit", *([] if session.posargs else ["-n", "2"]), *session.posargs)
 
 
 @nox.session

@@ -39,6 +39,7 @@ def main(clients: str, runs: str, facts_file: str) -> None:
         seconds = time.perf_counter() - started
         results.write(json.dumps({"seconds": seconds, "requests": [], "recorded": {}}) + "\n")
         results.flush()
+    os._exit(0)  # nothing is left to do, and Python takes a second to forget all of MLflow
 
 
 if __name__ == "__main__":

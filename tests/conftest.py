@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import bytecode
 import pytest
 import uv
 from filelock import FileLock
@@ -30,6 +32,9 @@ OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECO
 LONGEST = ("test_workflow", "test_server_deployment", "test_reproduce", "test_container", "test_checklist")
 # What a test of the session `unit` does without: environments, servers, containers and trainings.
 COSTLY = {"python", "server_python", "bare_python", "engine_program"}
+
+# The folders in the shared one for byte code, and for the environments of reproductions.
+BYTECODE, CACHE = "bytecode", "cache"
 
 Render = Callable[..., CompletedProcess[str]]
 RunIn = Callable[..., CompletedProcess[str]]
@@ -96,9 +101,9 @@ def clean_env(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> 
     env |= {"GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "PYTHONUTF8": "1"}
     # Away from the sources: the project that tests share is looked at to the last file. Kept: importing MLflow takes a
     # third of the time then, and there are hundreds of imports.
-    env["PYTHONPYCACHEPREFIX"] = str(shared_folder / "bytecode")
+    env["PYTHONPYCACHEPREFIX"] = str(shared_folder / BYTECODE)
     # What `repro reproduce` installs for one lock is installed once for all tests.
-    env["REPRODUCIBILITY_CACHE"] = str(shared_folder / "cache")
+    env["REPRODUCIBILITY_CACHE"] = str(shared_folder / CACHE)
     # The home is new, what was downloaded before is not.
     env["UV_CACHE_DIR"] = subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()
     return env
@@ -152,26 +157,55 @@ def fresh_project(project: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
-    """The Python of an environment with the project's own lock, tests included, and the project itself installed."""
-    return python_of(
-        once("environment", lambda folder: install(folder, project, "requirements-dev.txt", MACHINERY, ".")) / "venv"
-    )
+def python(once: Callable[[str, Callable[[Path], None]], Path], project: Path, shared_folder: Path) -> Path:
+    """The Python of an environment with the project's own lock, tests included, and the project itself installed.
+
+    The packages are compiled in this environment, and every other one uses that byte code.
+    """
+
+    def make(folder: Path) -> None:
+        install(folder, project, "requirements-dev.txt", MACHINERY, ".")
+        # Not above: only with the prefix set there does an import of the machinery leave nothing beside it.
+        from reproducibility.reproduce.environment import locked_environment
+
+        # What a first `repro reproduce` would install. With other locks, test_reproduce_environment.py lets it do so.
+        lock, environments = (project / "requirements.txt").read_bytes(), shared_folder / CACHE / "environments"
+        with locked_environment(lock, python_of(folder / "venv"), environments) as installed:
+            bytecode.join(shared_folder / BYTECODE, folder / "venv", installed.parent.parent)
+
+    return python_of(once("environment", make) / "venv")
 
 
 @pytest.fixture(scope="session")
-def server_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
+def share_bytecode(python: Path, shared_folder: Path) -> Callable[[Path], None]:
+    """`share_bytecode(environment)` before anything runs in an environment: it uses the byte code of `python`."""
+    return partial(bytecode.join, shared_folder / BYTECODE, python.parent.parent)
+
+
+@pytest.fixture(scope="session")
+def server_python(
+    once: Callable[[str, Callable[[Path], None]], Path], project: Path, share_bytecode: Callable[[Path], None]
+) -> Path:
     """The Python of an environment for the tracking server, the project installed, as on the team's server."""
-    return python_of(
-        once("server", lambda folder: install(folder, project, "requirements-server.txt", MACHINERY)) / "venv"
-    )
+
+    def make(folder: Path) -> None:
+        install(folder, project, "requirements-server.txt", MACHINERY)
+        share_bytecode(folder / "venv")
+
+    return python_of(once("server", make) / "venv")
 
 
 @pytest.fixture(scope="session")
-def bare_python(once: Callable[[str, Callable[[Path], None]], Path], project: Path) -> Path:
+def bare_python(
+    once: Callable[[str, Callable[[Path], None]], Path], project: Path, share_bytecode: Callable[[Path], None]
+) -> Path:
     """The Python of somebody who has MLflow and has never heard of the project."""
-    made = once("bare", lambda folder: install(folder, project, "requirements.txt"))
-    return python_of(made / "venv")
+
+    def make(folder: Path) -> None:
+        install(folder, project, "requirements.txt")
+        share_bytecode(folder / "venv")
+
+    return python_of(once("bare", make) / "venv")
 
 
 def install(folder: Path, project: Path, lock: str, *packages: str) -> None:
@@ -208,12 +242,13 @@ def python_of(environment: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def preloaded(python: Path, clean_env: dict[str, str]) -> Iterator[Preloaded | None]:
+def preloaded(python: Path, clean_env: dict[str, str], shared_folder: Path) -> Iterator[Preloaded | None]:
     """The process that forks for commands of the shared environment; None where processes cannot fork."""
     if not hasattr(os, "fork"):
         yield None
         return
-    process = Preloaded(python, clean_env)
+    with FileLock(shared_folder / "preloaded.lock"):  # what the first worker compiles, the next one finds
+        process = Preloaded(python, clean_env)
     yield process
     process.close()
 
@@ -224,7 +259,8 @@ def run_in(python: Path, clean_env: dict[str, str], preloaded: Preloaded | None)
 
     The project's own code and machinery come first, so that a copy runs what it holds. Output is captured as text.
     `env` adds to the clean environment; a value of None takes a variable away. `options` go to `subprocess.run`. A fork
-    of `preloaded` stands in for a new process where both do the same; with `fresh` it never does.
+    of `preloaded` stands in for a new process where both do the same; with `fresh` it never does. `fork_of` names
+    another process to fork, which was started with the variables that Python reads at its start.
     """
 
     def ran(
@@ -233,15 +269,18 @@ def run_in(python: Path, clean_env: dict[str, str], preloaded: Preloaded | None)
         env: Mapping[str, str | None] | None = None,
         check: bool = False,
         fresh: bool = False,
+        fork_of: Preloaded | None = None,
         **options: Any,
     ) -> CompletedProcess[str]:
         path = os.pathsep.join([str(python.parent), clean_env["PATH"]])
         wanted = clean_env | {"PATH": path, "PYTHONPATH": code_of(project)} | dict(env or {})
         wanted = {key: value for key, value in wanted.items() if value is not None}
         command = [shutil.which(str(argv[0]), path=wanted.get("PATH")) or str(argv[0]), *map(str, argv[1:])]
-        is_plain = not fresh and not options.keys() - {"timeout", "cwd"} and Path(command[0]).parent == python.parent
-        if is_plain and preloaded is not None and preloaded.can_run(command, wanted):
-            done = preloaded.run(command, options.get("cwd", project), wanted, options.get("timeout"))
+        process = fork_of or preloaded
+        is_plain = options.keys() <= {"timeout", "cwd", "encoding"} and Path(command[0]).parent == python.parent
+        if is_plain and not fresh and process is not None and process.can_run(command, wanted):
+            options = {"cwd": project, "timeout": None} | options
+            done = process.run(command, env=wanted, **options)
             if done is not None:
                 if check:
                     done.check_returncode()

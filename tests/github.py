@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import bytecode
 import uv
 from needs import skip_without
 from workbench import Workbench
@@ -22,7 +23,7 @@ from workbench import Workbench
 UPSTREAM = "org/penguins"
 NUMBER = 7
 LIMIT = 900  # seconds, far beyond what a job takes
-# The sessions of nox that install requirements.txt. Here they share one environment, which each makes exactly that.
+# The sessions of nox that install requirements.txt.
 OF_ONE_LOCK = ("train", "validate", "checklist", "image", "diff")
 
 # What each action takes, and what it does.
@@ -35,6 +36,8 @@ else
   git fetch --quiet --depth "$DEPTH" origin "$REF"
 fi
 git checkout --quiet --detach "$REF"
+mkdir .nox
+ln -s "$GITHUB_ENVIRONMENTS"/* .nox
 """
 UPLOAD = """
 mkdir -p "$GITHUB_ARTIFACTS"
@@ -84,7 +87,7 @@ class GitHub:
         self.folder, self.origin, self.artifacts = folder, folder / "origin.git", folder / "artifacts"
         programs = [Path(uv.find_uv_bin()).parent, Path(sys.executable).parent]
         self.env = dict(clean_env) | {"PATH": os.pathsep.join([*map(str, programs), clean_env["PATH"]])}
-        self.env |= {"NOX_ENVDIR": str(environments), "GITHUB_ARTIFACTS": str(self.artifacts)}
+        self.env |= {"GITHUB_ENVIRONMENTS": str(environments), "GITHUB_ARTIFACTS": str(self.artifacts)}
         del self.env["PYTHONPYCACHEPREFIX"]  # byte code lies beside the modules, for the checkouts of all workflows
         folder.mkdir(parents=True, exist_ok=True)
         self._git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
@@ -186,8 +189,16 @@ class GitHub:
         subprocess.run(["git", *arguments], cwd=folder, env=self.env, check=True, capture_output=True)
 
 
-def make_environments(folder: Path, python: Path) -> None:
-    """Make the folder of nox's environments: they stay between the workflows, as with a good cache."""
-    subprocess.run([uv.find_uv_bin(), "venv", "--quiet", "--python", python, folder / OF_ONE_LOCK[0]], check=True)
-    for name in OF_ONE_LOCK[1:]:
-        (folder / name).symlink_to(OF_ONE_LOCK[0], target_is_directory=True)
+def make_environments(folder: Path, python: Path, lock: Path, prefix: Path) -> None:
+    """Make the folder of nox's environments, one for each session: they stay between the workflows.
+
+    An environment has what *lock* pins and nothing of the project, so that a session which installs nothing fails.
+    Its byte code is what *prefix* has for the packages of *python*.
+    """
+    installer = uv.find_uv_bin()
+    for name in OF_ONE_LOCK:
+        made = folder / name
+        subprocess.run([installer, "venv", "--quiet", "--python", python, made], check=True)
+        command = [installer, "pip", "sync", "--quiet", "--python", made / "bin" / "python", "--require-hashes", lock]
+        subprocess.run(command, check=True)
+        bytecode.put_beside(prefix, python.parent.parent, made)

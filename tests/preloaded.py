@@ -21,7 +21,10 @@ SERVER = Path(__file__).with_name("preloaded_server.py")
 
 
 class Preloaded:
-    """The process that forks, for one interpreter. Commands run one at a time; it ends with the tests."""
+    """The process that forks, for one interpreter. Commands run one at a time; it ends with the tests.
+
+    It has imported everything, and so compiled it, before the constructor returns.
+    """
 
     def __init__(self, python: Path, env: Mapping[str, str]) -> None:
         self.env = {name: value for name, value in env.items() if name != "PYTHONPATH"}
@@ -32,6 +35,7 @@ class Preloaded:
         )
         theirs.close()
         self._answers = self._socket.makefile("r", encoding="utf-8")
+        assert self._answers.readline() == "ready\n", "the process that forks ended while it imported"
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -48,7 +52,7 @@ class Preloaded:
         return is_known and all(env.get(key) == self.env.get(key) for key in of_start)
 
     def run(
-        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float | None
+        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float | None, encoding: str = "utf-8"
     ) -> "CompletedProcess[str] | None":
         """Run *argv* in *cwd* with exactly *env*, and capture its output; None while another command runs.
 
@@ -77,7 +81,7 @@ class Preloaded:
                 texts = []
                 for stream in (output, errors):
                     stream.seek(0)
-                    texts.append(stream.read().decode("utf-8").replace("\r\n", "\n"))
+                    texts.append(stream.read().decode(encoding).replace("\r\n", "\n"))
                 if is_late.is_set() and status == -signal.SIGKILL:
                     raise subprocess.TimeoutExpired(list(argv), timeout, *texts)
                 return CompletedProcess(list(argv), status, *texts)

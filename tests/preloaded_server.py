@@ -15,15 +15,25 @@ from types import ModuleType
 
 # Whatever a short command of the project may import, apart from the project and its machinery.
 SLOW = (
+    "IPython",
     "alembic.command",
+    "alembic.config",
+    "blake3",
     "click",
+    "click._termui_impl",
+    "filelock",
+    "logging.config",
     "matplotlib.figure",
     "mlflow",
     "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "mlflow.tracing.processor.otel",
+    "mlflow.utils.search_logged_model_utils",
+    "opentelemetry.sdk.metrics",
     "pandas",
+    "platformdirs",
     "pydantic",
     "rich.console",
     "rich.table",
@@ -33,6 +43,7 @@ SLOW = (
     "sklearn.metrics",
     "sklearn.model_selection",
     "sklearn.pipeline",
+    "sqlalchemy.dialects.sqlite",
 )
 # Those of MLflow that ask for plugins while MLflow is imported; the others ask when they are first used.
 REGISTRIES = (
@@ -53,6 +64,8 @@ def preload() -> None:
     for name in SLOW:
         importlib.import_module(name)
     importlib.metadata.entry_points = found
+    found()  # reads which packages there are, for all children
+    sys.modules["sqlalchemy.orm"].configure_mappers()
     del os.environ["MLFLOW_DISABLE_TELEMETRY"]
     own = [name for name in sys.modules if name.partition(".")[0] == "reproducibility"]
     assert not own, own
@@ -62,6 +75,7 @@ def preload() -> None:
 
 
 def serve(connection: socket.socket) -> None:
+    connection.sendall(b"ready\n")
     while True:
         head, fds, _, _ = socket.recv_fds(connection, 4, 2)
         if not head:
@@ -86,14 +100,13 @@ def child_status(asked: dict, output: int, errors: int) -> int:
     for fd, number in ((nothing, 0), (output, 1), (errors, 2)):
         os.dup2(fd, number)
     os.environ.clear()
-    os.environ.update(asked["env"])
+    os.environb.update({as_bytes(name): as_bytes(value) for name, value in asked["env"].items()})
     os.chdir(asked["cwd"])
     random.seed()  # or every command would draw the same names for its runs
     sys.modules["numpy.random"].seed()
-    importlib.invalidate_caches()
     status = 0
     try:
-        run(asked["argv"])
+        run([os.fsdecode(as_bytes(argument)) for argument in asked["argv"]])
     except SystemExit as error:
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
@@ -111,6 +124,11 @@ def child_status(asked: dict, output: int, errors: int) -> int:
             status = error.code
     end()
     return status & 0xFF
+
+
+def as_bytes(text: str) -> bytes:
+    """What the process that asks, which speaks UTF-8, would hand to a new process."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def end() -> None:
@@ -136,8 +154,11 @@ def run(argv: list[str]) -> None:
     if not is_code:
         main.__file__ = name
     sys.modules["__main__"] = main
+    plugins, of_a_group = importlib.metadata.entry_points(), importlib.metadata.entry_points
+    importlib.metadata.entry_points = plugins.select  # read once, and not once for each of the registries
     for module, registry in REGISTRIES:
         getattr(sys.modules[module], registry).register_entrypoints()
+    importlib.metadata.entry_points = of_a_group
     exec(compile(source, name, "exec"), vars(main))  # noqa: S102 - this is what an interpreter does
 
 

@@ -2,18 +2,24 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from conftest import code_of
+from preloaded import Preloaded
 from workbench import INSIDE, SCRIPTS, Workbench
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale C and keeps a folder that is in use")
 
 # Python then reads and writes ASCII only, as in an old container or a bare cron job.
 ASCII = {"LC_ALL": "C", "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
+ENCODINGS = {
+    "locale": ASCII,
+    "ascii": {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    "latin-1": {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+}
 AUTHOR = {"AUTHOR": "Jörg Müller"}
 CHECKS = {"validate": ("last",), "audit": (), "diff": ("last", "last"), "checklist": ()}
 
@@ -50,13 +56,27 @@ def test_an_author_whom_git_names_is_recorded_too(workbench: Workbench, tmp_path
     assert copy.runs()["run"].tags["author"].startswith("Zoë Ångström <")
 
 
+@pytest.fixture(scope="module", params=ENCODINGS)
+def encoded(
+    request: pytest.FixtureRequest, python: Path, clean_env: dict[str, str]
+) -> Iterator[tuple[Preloaded, dict[str, str | None]]]:
+    """A Python that was started in another encoding, and the variables which say so."""
+    variables = ENCODINGS[request.param]
+    env = {name: value for name, value in (clean_env | variables).items() if value is not None}
+    process = Preloaded(python, env)
+    yield process, variables
+    process.close()
+
+
 @POSIX
 @pytest.mark.parametrize("command", CHECKS)
-@pytest.mark.parametrize("encoding", ["locale", "ascii", "latin-1"])
-def test_output_that_the_encoding_lacks_is_escaped(workbench: Workbench, command: str, encoding: str) -> None:
+def test_output_that_the_encoding_lacks_is_escaped(
+    workbench: Workbench, command: str, encoded: tuple[Preloaded, dict[str, str | None]]
+) -> None:
+    process, variables = encoded
     usual = workbench.run("repro", command, *CHECKS[command], env=AUTHOR)
-    env = AUTHOR | (ASCII if encoding == "locale" else {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
-    done = workbench.run("repro", command, *CHECKS[command], env=env, fresh=True, encoding="latin-1")
+    options = {"env": AUTHOR | variables, "fork_of": process, "encoding": "latin-1"}
+    done = workbench.run("repro", command, *CHECKS[command], **options)
     assert done.returncode == usual.returncode, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout
@@ -103,6 +123,33 @@ def test_an_error_in_the_user_s_own_script_keeps_its_traceback(workbench: Workbe
         workbench.git("checkout", "--quiet", "scripts/train.py")
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr and "scripts/train.py" in done.stderr
+
+
+# What is registered first runs last, when the process ends.
+SEES_THE_END = """
+import atexit, gc, runpy, sys, weakref
+
+class Cycle: pass
+
+gc.disable()
+cycle = Cycle()
+cycle.itself, seen = cycle, weakref.ref(cycle)
+del cycle
+atexit.register(lambda: print("collected:", seen() is None, "kept:", gc.get_freeze_count() > 0))
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "sys.argv = ['x', '--config', 'gone.yaml']; runpy.run_path('scripts/attempt.py', run_name='__main__')",
+        "from reproducibility.cli import main; main(['--help'])",
+    ],
+    ids=["experiment", "repro"],
+)
+def test_garbage_is_collected_once_when_the_process_ends(workbench: Workbench, run: str) -> None:
+    done = workbench.run("python", "-c", SEES_THE_END + run, fresh=True)
+    assert done.stdout.endswith("collected: True kept: True\n"), done.stdout + done.stderr
 
 
 @POSIX

@@ -69,6 +69,7 @@ def workbench(
     def make(folder: Path) -> None:
         made = Workbench(run_in, Path(copytree(project, folder / project.name)))
         made.edit("configs/base.yaml", "uncommitted_config: snapshot", "uncommitted_config: refuse")
+        made.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 5")
         made.git("remote", "add", "origin", "https://ada:secret@example.com/org/penguins.git")
         made.commit()
         on_host = made.run("repro", "train", "configs/experiment.yaml", env={"PYTHONHASHSEED": "0"})
@@ -292,7 +293,7 @@ def test_uncommitted_changes_are_refused_or_go_with_the_image_and_the_run(
     own_workbench: Workbench, tmp_path: Path
 ) -> None:
     own_workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
-    own_workbench.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 7")
+    own_workbench.edit("configs/experiment.yaml", "n_estimators: 5", "n_estimators: 7")
     own_workbench.write("src/penguin_classifier/idea.py", '"""An untracked idea."""\n')
     for command in (["repro", "image"], ["repro", "train", "configs/experiment.yaml", "--container"]):
         said = refused(own_workbench.run(*command))

@@ -16,7 +16,10 @@ from workbench import Workbench, store_at
 def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Workbench:
-    return Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("promotion") / project.name)))
+    made = Workbench(run_in, Path(copytree(project, tmp_path_factory.mktemp("promotion") / project.name)))
+    made.edit("configs/experiment.yaml", "n_estimators: 200", "n_estimators: 5")
+    made.commit()
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,10 @@ def validated(project: Path, run_in, run_id: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trained(project: Path, run_in, tmp_path_factory) -> tuple[Path, CompletedProcess[str]]:
+def trained(project: Path, run_in, share_bytecode, tmp_path_factory) -> tuple[Path, CompletedProcess[str]]:
     """A copy of the project in which `nox -s train` was run once."""
     copy = Path(shutil.copytree(project, tmp_path_factory.mktemp("trained") / project.name))
+    share_bytecode(copy / ".nox" / "train")
     return copy, run_in(copy, "nox", "-s", "train", env=OWN)
 
 
@@ -60,7 +61,8 @@ def test_the_run_has_its_model_with_signature_and_lock_and_its_picture(trained, 
 
 def test_one_config_gives_the_same_numbers_twice_and_another_seed_others(fresh_project: Path, run_in) -> None:
     def metrics(*options: str) -> dict:
-        done = run_in(fresh_project, "repro", "train", "configs/experiment.yaml", *options)
+        small = "--set=model.n_estimators=5"
+        done = run_in(fresh_project, "repro", "train", "configs/experiment.yaml", small, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return validated(fresh_project, run_in, run_id_in(done.stdout))["metrics"]
 
@@ -70,9 +72,10 @@ def test_one_config_gives_the_same_numbers_twice_and_another_seed_others(fresh_p
 
 
 def test_the_project_passes_its_own_lint_and_tests_and_dev_makes_the_same_environment(
-    fresh_project: Path, run_in, tmp_path: Path
+    fresh_project: Path, run_in, share_bytecode, tmp_path: Path
 ) -> None:
     """Also for a user who has told uv to install in other ways."""
+    share_bytecode(fresh_project / ".nox" / "tests")
     (tmp_path / "uv").mkdir()
     (tmp_path / "uv" / "uv.toml").write_text("[pip]\nrequire-hashes = true\n", encoding="utf-8")
     (tmp_path / "constraints.txt").write_text("click<1\n", encoding="utf-8")

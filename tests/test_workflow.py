@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import bytecode
 import pytest
 from github import GitHub, make_environments
+from preloaded import Preloaded
 from workbench import Workbench, store_at
 
 TITLES = {
@@ -53,11 +55,22 @@ def proposal(fresh_project: Path, run_in: Callable[..., CompletedProcess[str]]) 
 
 @pytest.fixture
 def github(
-    tmp_path: Path, once: Callable[[str, Callable[[Path], None]], Path], python: Path, clean_env: dict[str, str]
+    tmp_path: Path,
+    once: Callable[[str, Callable[[Path], None]], Path],
+    python: Path,
+    preloaded: Preloaded | None,
+    project: Path,
+    clean_env: dict[str, str],
 ) -> GitHub:
-    """A hosting service that runs workflows."""
-    environments = once("nox", lambda folder: make_environments(folder, python))
-    return GitHub(tmp_path / "github", environments, clean_env)
+    """A hosting service that runs workflows. What `preloaded` compiled is compiled in its environments too."""
+    prefix, cache = Path(clean_env["PYTHONPYCACHEPREFIX"]), Path(clean_env["REPRODUCIBILITY_CACHE"])
+
+    def make(folder: Path) -> None:
+        make_environments(folder, python, project / "requirements.txt", prefix)
+        for environment in (cache / "environments").glob("*/"):
+            bytecode.put_beside(prefix, python.parent.parent, environment)
+
+    return GitHub(tmp_path / "github", once("nox", make), clean_env)
 
 
 @pytest.mark.usefixtures("engine_program")

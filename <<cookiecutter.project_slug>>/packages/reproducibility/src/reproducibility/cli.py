@@ -304,12 +304,12 @@ def main(argv: list[str] | None = None) -> None:
     See `ending.end` for how a command ends that raises something.
     """
     from .display import let_any_text_pass, require_working_directory
+    from .ending import end, end_quickly
 
     let_any_text_pass()
+    end_quickly()
     try:
         require_working_directory()
         sys.exit(repro.main(argv, prog_name="repro", standalone_mode=False))
     except Exception as error:
-        from .ending import end
-
         end(error)

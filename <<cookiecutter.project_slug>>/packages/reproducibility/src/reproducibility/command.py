@@ -11,6 +11,7 @@ import click
 from .config.loader import Config
 from .delivery.registry import journal_of
 from .display import as_utf8, let_any_text_pass, require_working_directory
+from .ending import end_quickly
 from .errors import refuse
 from .project import load
 from .tracking.store import OFFLINE_VARIABLE
@@ -49,6 +50,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         base: str | None,
     ) -> None:
         let_any_text_pass()
+        end_quickly()
         require_working_directory()
         overrides = tuple(map(as_utf8, overrides))
         if offline:

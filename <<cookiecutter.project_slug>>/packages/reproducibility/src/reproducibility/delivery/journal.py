@@ -167,11 +167,8 @@ class Journal:
         try:
             self.append(entry)
         except OSError:
-            self._use_reserve()
+            (self.folder / _RESERVE).unlink(missing_ok=True)
             self.append(entry)
-
-    def _use_reserve(self) -> None:
-        (self.folder / _RESERVE).unlink(missing_ok=True)
 
     def _write(self, line: bytes) -> None:
         with self._lock:
@@ -237,10 +234,9 @@ class Journal:
             return {}
 
     def note_shipped(self, offsets: Mapping[str, int]) -> None:
-        try:
-            _replace(self.folder / _SHIPPED, _encode(offsets))
-        except OSError:
-            self._use_reserve()
+        # On a full disk the note is left out, and what it is about is sent once more. The reserve is not for this: a run
+        # that goes on would use it up.
+        with suppress(OSError):
             _replace(self.folder / _SHIPPED, _encode(offsets))
 
     def waiting(self) -> int:
