@@ -14,6 +14,7 @@ from mlflow.server.fastapi_app import create_fastapi_app
 from starlette.middleware import Middleware
 
 from .artifacts import ArtifactGuard
+from .entrance import Entrance
 from .registry import GatedAliases
 from .store import Gated
 
@@ -28,6 +29,7 @@ def create_app() -> "FastAPI":
         print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
         sys.exit(2)
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
+    app.user_middleware.insert(0, Middleware(Entrance, features=store.policy.server_features))
     # The last middleware is the innermost: requests have passed the checks of host and login before they reach it.
     app.user_middleware.append(Middleware(ArtifactGuard, store=store))
     return app
