@@ -38,11 +38,16 @@ STORE = {
     "delete_logged_model": ["self", "model_id"],
     "finalize_logged_model": ["self", "model_id", "status"],
     "log_outputs": ["self", "run_id", "models"],
+    "_log_model_metrics": ["self", "run_id", "metrics", "experiment_id", "dataset_uuid"],
+    "set_trace_tag": ["self", "trace_id", "key", "value"],
     "_check_run_is_active": ["self", "run"],
     "_get_run": ["self", "session", "run_uuid", "eager"],
 }
 REGISTRY = {
     "__init__": ["self", "db_uri", "read_db_uri"],
+    "create_model_version": [
+        *("self", "name", "source", "run_id", "tags", "run_link", "description", "local_model_path", "model_id"),
+    ],
     "set_registered_model_alias": ["self", "name", "alias", "version"],
     "delete_model_version": ["self", "name", "version"],
     "delete_registered_model": ["self", "name"],

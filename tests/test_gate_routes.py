@@ -115,7 +115,9 @@ def test_a_feature_that_does_not_exist_is_refused(workbench: Workbench, tmp_path
     text = base.read_text("utf-8")
     base.write_text(text.replace("server_features: []", "server_features: [asistant]"), "utf-8")
     try:
-        done = workbench.run("repro", "server", "run", env={"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'x.db'}"})
+        done = workbench.run(
+            "repro", "server", "run", env={"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'x.db'}"}
+        )
     finally:
         base.write_text(text, "utf-8")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Print as JSON every route of MLflow's server, with logins: [method, path] of Flask's rules and of FastAPI's routes."""
+"""Print as JSON every route of MLflow's server, with logins: [method, path] of Flask's rules and FastAPI's routes."""
 
 import json
 

@@ -1,6 +1,7 @@
 """The rules of the gate: which runs may be created and finished, and what nobody can change afterwards. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from .tags import (
     MLFLOW_TAGS,
     ORIGIN_TAGS,
     PARENT_TAG,
+    PROCESS_TAG,
     PROVENANCE_TAGS,
     REPRODUCED_VERDICT,
     REPRODUCES,
@@ -26,6 +28,8 @@ R = TypeVar("R")
 
 HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction that matches
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
+# Tags that may change until the run has ended: what MLflow says of its code and its models, and which process it is.
+CLOSED_TAGS = frozenset({"mlflow.source.name", "mlflow.source.type", "mlflow.log-model.history", PROCESS_TAG})
 _EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
 _START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
@@ -158,8 +162,15 @@ class StoredRun(NamedTuple):
 
 
 def is_protected(alias: str, policy: Policy) -> bool:
-    """Whether the policy protects *alias*, in any case: then it may only point to the model of a reproduced run."""
-    return alias.casefold() in {protected.casefold() for protected in policy.protected_aliases}
+    """Whether the policy protects *alias*: then it may only point to the model of a reproduced run.
+
+    So is an alias that only looks like a protected one: in capitals, or in the wide letters of East Asian fonts.
+    """
+    return _looks(alias) in map(_looks, policy.protected_aliases)
+
+
+def _looks(alias: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", alias).casefold())
 
 
 def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) -> str | None:

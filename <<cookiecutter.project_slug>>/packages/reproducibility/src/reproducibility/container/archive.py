@@ -78,6 +78,7 @@ def main(action: str) -> None:
         reset_admin()
         return
     store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
+    store.require_bucket()
     if action in ("save", "list"):
         {"save": save, "list": list_files}[action](store, sys.stdout.buffer)
     else:

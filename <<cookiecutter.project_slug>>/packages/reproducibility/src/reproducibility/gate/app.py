@@ -6,6 +6,7 @@ reproducibility`` start it.
 
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mlflow.server import app as flask_app
@@ -16,6 +17,7 @@ from starlette.middleware import Middleware
 from .artifacts import ArtifactGuard
 from .entrance import Entrance
 from .registry import GatedAliases
+from .s3 import limit_waits
 from .store import Gated
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def create_app() -> "FastAPI":
     if not isinstance(store, Gated) or not isinstance(handlers._get_model_registry_store(), GatedAliases):
         print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
         sys.exit(2)
+    if find_spec("boto3"):
+        limit_waits()
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
     app.user_middleware.insert(0, Middleware(Entrance, features=store.policy.server_features))
     # The last middleware is the innermost: requests have passed the checks of host and login before they reach it.

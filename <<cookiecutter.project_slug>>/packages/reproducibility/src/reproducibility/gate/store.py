@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import LoggedModelStatus, Run, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
@@ -15,12 +16,14 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
 
 from ..errors import GATE, Violation
 from ..evidence import MANIFEST
 from ..policy import Policy
 from ..rules import (
     CLOSED,
+    CLOSED_TAGS,
     change_refusal,
     creation_refusal,
     ending_refusal,
@@ -55,6 +58,16 @@ def refuse_request(violation: Violation | None) -> None:
         raise MlflowException(str(violation), INVALID_PARAMETER_VALUE)
 
 
+def is_kept_here(location: str | None) -> bool:
+    """Whether *location* of files is one that this server keeps itself, and so guards; None is the place it chooses."""
+    if not location:
+        return True
+    parsed = urlsplit(location)
+    path = unquote(parsed.path)
+    is_plain = path.startswith("/") and ".." not in path.split("/") and not (parsed.netloc or parsed.query)
+    return parsed.scheme == "mlflow-artifacts" and is_plain
+
+
 @contextmanager
 def _set(state: ContextVar[bool]) -> Iterator[None]:
     token = state.set(True)
@@ -78,10 +91,9 @@ class Gated:
         super().__init__(*arguments)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
-        is_kept_by_server = (artifact_location or "mlflow-artifacts:").startswith("mlflow-artifacts:")
-        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_by_server:
-            problem = f"anybody could change the files of an experiment that keeps them in {artifact_location[:200]!r}"
-            refuse_request(Violation(GATE, problem, "create it without an artifact_location"))
+        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_here(artifact_location):
+            problem = f"no run can keep files in {artifact_location[:200]!r}, where the gate could not guard them"
+            refuse_request(Violation(GATE, problem, "create the experiment without an artifact_location"))
         if "_MLFLOW_SERVER_FILE_STORE" not in os.environ:  # MLflow would keep files in the working folder
             # Imported here: this module must load without a project too, so that its databases are refused.
             from ..tracking.store import artifacts_beside
@@ -185,6 +197,19 @@ class Gated:
                 refuse_request(Violation(GATE, problem, "log it inside that run: mlflow.<library>.log_model(...)"))
         super().log_outputs(run_id, models)
 
+    def _log_model_metrics(self, run_id: str, metrics: list[Any], *arguments: Any, **options: Any) -> None:
+        for model_id in {metric.model_id for metric in metrics} - {None}:
+            source_run = self.get_logged_model(model_id).source_run_id
+            if source_run and source_run != run_id:
+                self.require_open(source_run, "its models take no more metrics")
+        super()._log_model_metrics(run_id, metrics, *arguments, **options)
+
+    def set_trace_tag(self, trace_id: str, key: str, value: str) -> None:
+        if key == MLFLOW_ARTIFACT_LOCATION:
+            problem = f"the server reads the files of trace {trace_id} where it put them, and nowhere else"
+            refuse_request(Violation(GATE, problem, f"leave the tag {key} as it is"))
+        super().set_trace_tag(trace_id, key, value)
+
     def _check_run_is_active(self, run: SqlRun) -> None:
         super()._check_run_is_active(run)
         if run.status in CLOSED and not _writing_note.get():
@@ -204,9 +229,12 @@ class Gated:
     def _require_free(self, run_id: str, wanted: Mapping[str, str | None]) -> None:
         """Refuse to change a frozen tag. *wanted*: {tag: its new value, or None to delete the tag}."""
         asked = wanted.keys() & (self.frozen - RESTATED if _restating.get() else self.frozen)
-        if not asked:
+        recorded = wanted.keys() & CLOSED_TAGS
+        if not asked and not recorded:
             return
         tags = self._recorded(run_id).tags
+        if late := sorted(tag for tag in recorded if tags.get(tag) != wanted[tag]):
+            self.require_open(run_id, f"{', '.join(late)} cannot change now")
         differing = {key for key in asked if tags.get(key) != wanted[key]}
         if FAILURE_TAG in differing:
             if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
