@@ -48,6 +48,12 @@ class BareClient:
         assert status == 200, (path, status, text)
         return json.loads(text) if text.strip() else None
 
+    def done_text(self, path: str) -> str:
+        """Return the text of the file at *path*."""
+        status, text = self.ask(path, method="GET")
+        assert status == 200, (path, status, text)
+        return text
+
     def begin(self, tags: Mapping[str, str] | None = None, experiment: str = "0") -> str:
         """Create a run with everything but its evidence; return its id."""
         own = {**self.facts.tags, **(tags or {})}

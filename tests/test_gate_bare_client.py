@@ -3,9 +3,14 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
+from threading import Barrier
 
 import pytest
 from bare_client import API, FILES, GATE, BareClient, Provenance, pairs, provenance_of
@@ -76,6 +81,54 @@ def test_the_model_of_a_closed_run_takes_no_metrics_from_an_open_run(client: Bar
     status, text = client.ask(f"{API}/runs/{way}", body)
     assert (status, f"{GATE}run {ours} has ended FINISHED" in text) == (400, True), text
     assert client.ask(f"{API}/runs/log-metric", metric(other))[0] == 200
+
+
+def at_the_same_time(*calls: Callable[[], tuple[int, str]]) -> list[tuple[int, str]]:
+    """Let each of *calls* begin when all are ready; return what they returned."""
+    barrier = Barrier(len(calls))
+
+    def one(call: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(one, calls))
+
+
+def test_evidence_is_not_swapped_while_its_run_ends(client: BareClient, facts: Provenance) -> None:
+    other = facts.evidence["manifest.json"].replace('"bare"', '"dear"').encode()
+    assert other.decode() != facts.evidence["manifest.json"]
+    ended = []
+    for _ in range(30):
+        run_id = client.begin()
+        client.put_evidence(run_id)
+        path = f"{FILES}/0/{run_id}/artifacts/reproducibility/manifest.json"
+        with closing(HTTPConnection("127.0.0.1", client.server.port, timeout=600)) as connection:
+            connection.putrequest("PUT", path)
+            connection.putheader("Content-Length", str(len(other)))
+            connection.endheaders()
+            connection.send(other[:-1])
+
+            def swap(connection: HTTPConnection = connection) -> tuple[int, str]:
+                connection.send(other[-1:])
+                with connection.getresponse() as answer:
+                    return answer.status, answer.read().decode()
+
+            swapped, _ = at_the_same_time(swap, lambda run_id=run_id: client.end(run_id))
+        ended.append((client.status(run_id), swapped[0], client.done_text(path) == other.decode()))
+    # Either the run had ended, and the file was refused; or the file came first, and the run could not finish with it.
+    assert set(ended) <= {("FINISHED", 400, False), ("FAILED", 200, True)}, ended
+
+
+def test_a_run_ends_once(client: BareClient) -> None:
+    for _ in range(10):
+        run_id = client.begin()
+        client.put_evidence(run_id)
+        ends = ("FINISHED", "FAILED", "KILLED")
+        answers = at_the_same_time(*(partial(client.end, run_id, status) for status in ends))
+        done = [status for status, answer in zip(ends, answers, strict=True) if answer[0] == 200]
+        assert done == [client.status(run_id)]
+        assert all(f"{GATE}run {run_id} has ended" in text for status, text in answers if status != 200)
 
 
 @pytest.mark.parametrize("tag", ["mlflow.source.name", "mlflow.log-model.history", "reproducibility.process"])

@@ -30,6 +30,7 @@ STORE = {
     "delete_experiment": ["self", "experiment_id"],
     "update_run_info": ["self", "run_id", "run_status", "end_time", "run_name"],
     "log_batch": ["self", "run_id", "metrics", "params", "tags"],
+    "log_param": ["self", "run_id", "param"],
     "set_tag": ["self", "run_id", "tag"],
     "_set_tags": ["self", "run_id", "tags"],
     "delete_tag": ["self", "run_id", "key"],

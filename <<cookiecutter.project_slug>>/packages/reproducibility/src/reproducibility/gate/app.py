@@ -14,7 +14,7 @@ from mlflow.server import handlers
 from mlflow.server.fastapi_app import create_fastapi_app
 from starlette.middleware import Middleware
 
-from .artifacts import ArtifactGuard
+from .artifacts import ArtifactGuard, guard_flask
 from .entrance import Entrance
 from .registry import GatedAliases
 from .s3 import limit_waits
@@ -33,6 +33,7 @@ def create_app() -> "FastAPI":
     if find_spec("boto3"):
         limit_waits()
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
+    guard_flask(flask_app, store)
     app.user_middleware.insert(0, Middleware(Entrance, features=store.policy.server_features))
     # The last middleware is the innermost: requests have passed the checks of host and login before they reach it.
     app.user_middleware.append(Middleware(ArtifactGuard, store=store))

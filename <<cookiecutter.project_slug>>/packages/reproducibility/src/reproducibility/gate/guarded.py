@@ -1,17 +1,19 @@
 """A run as the gate reads it: its tags and params in the database, and its files of evidence."""
 
+import posixpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE, ErrorCode
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from ..errors import GATE, Violation
 from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH
 from ..lockfile import LOCK
 from ..secrets import recordable
+from .s3 import Relay
 
 
 class GuardedRun(NamedTuple):
@@ -30,17 +32,31 @@ def evidence(run: GuardedRun) -> dict[str, bytes]:
     Raises MlflowException where they cannot be read, with a code after which a client sends its request again.
     """
     try:
-        repository, path = _repository(run.artifact_uri)
-        names = {Path(file.path).name for file in repository.list_artifacts(path)}
-        with TemporaryDirectory() as folder:
-            return {
-                name: Path(repository.download_artifacts(f"{path}/{name}", folder)).read_bytes()
-                for name in sorted(names & {MANIFEST, CONFIG, LOCK, PATCH})
-            }
+        repository, folder = _repository(run.artifact_uri)
+        found = {name: _content(repository, f"{folder}/{name}") for name in (MANIFEST, CONFIG, LOCK, PATCH)}
     except Exception as error:
         problem = f"the evidence of run {run.run_id} cannot be read ({recordable(error)})"
         fix = "make the store of the artifacts work, then end the run again"
         raise MlflowException(str(Violation(GATE, problem, fix)), TEMPORARILY_UNAVAILABLE) from error
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def _content(repository: Any, path: str) -> bytes | None:
+    """Return a file of *repository*; None if there is no such file. Raises whatever the store raises."""
+    if isinstance(repository, Relay):
+        return repository.content(path)
+    try:
+        if (local := repository.get_local_path(path)) is not None:
+            return Path(local).read_bytes()
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return None
+        raise
+    # Of another kind: a store in a file may name any.
+    if path not in {file.path for file in repository.list_artifacts(posixpath.dirname(path))}:
+        return None
+    with TemporaryDirectory() as folder:
+        return Path(repository.download_artifacts(path, folder)).read_bytes()
 
 
 def _repository(uri: str) -> tuple[Any, str]:

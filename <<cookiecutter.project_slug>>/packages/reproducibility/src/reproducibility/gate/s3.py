@@ -4,6 +4,7 @@ MLflow's own server sends clients to the store instead, for downloads and for la
 cannot reach the store, and hang for minutes. And the store would not check whether the run of a file has ended.
 """
 
+import posixpath
 from typing import Any
 
 from mlflow.entities import FileInfo
@@ -55,6 +56,14 @@ class Relay(ArtifactRepository):
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         self.require_bucket()
         return self._s3.list_artifacts(path)
+
+    def content(self, path: str) -> bytes | None:
+        """Return the content of one file; None if there is no such file."""
+        try:
+            found = self.client.get_object(Bucket=self.bucket, Key=posixpath.join(self.prefix, path))
+        except (self.client.exceptions.NoSuchKey, self.client.exceptions.NoSuchBucket):
+            return None
+        return found["Body"].read()
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         self._s3.delete_artifacts(artifact_path)

@@ -8,15 +8,17 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import LoggedModelStatus, Run, RunStatus, RunTag
+from mlflow.entities import LoggedModelStatus, Param, Run, RunInfo, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun
+from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
+from sqlalchemy import bindparam, select
+from sqlalchemy.exc import OperationalError
 
 from ..errors import GATE, Violation
 from ..evidence import MANIFEST
@@ -37,8 +39,10 @@ from ..rules import (
 from ..secrets import recordable
 from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
 from .guarded import GuardedRun, evidence
+from .locks import RunLocks
 from .promoted import deletion_refusal
 
+_STATUS = select(SqlRun.status).where(SqlRun.run_uuid == bindparam("run_id"))
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
 _writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
 # True while a run may change its RESTATED tags.
@@ -88,6 +92,7 @@ class Gated:
     def __init__(self, policy: Policy, *arguments: Any) -> None:
         self.policy = policy
         self.frozen = frozen(policy)
+        self.locks = RunLocks()
         super().__init__(*arguments)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
@@ -127,44 +132,70 @@ class Gated:
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
         if run_status is None:
             return self._rename(run_id, run_name)
-        wanted, now = RunStatus.to_string(run_status), self.status(run_id)
-        if wanted == now:
+        wanted = RunStatus.to_string(run_status)
+        if self.locks.is_writing(run_id) or wanted == self.status(run_id):
             # A new name, or a client that lost the answer and reports the same end again. The status is not written: it
             # may have changed since it was read.
             return self._rename(run_id, run_name)
-        if now in CLOSED:
-            refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
-        run = self._recorded(run_id)
-        if wanted in CLOSED:
-            refuse_request(ending_refusal(run.tags, run_id, wanted))
-        if wanted == "FINISHED" and (violation := self._finish_violation(run)):
-            self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
-            super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
-            refuse_request(violation)
-        return super().update_run_info(run_id, run_status, end_time, run_name)
+        if run_name:
+            self._rename(run_id, run_name)
+        with self.locks.ending(run_id) as lock:
+            info, violation = self._change_status(run_id, wanted, end_time)
+            lock.has_ended = info.status in CLOSED
+        refuse_request(violation)
+        return info
+
+    def _change_status(self, run_id: str, wanted: str, end_time: int | None) -> tuple[RunInfo, Violation | None]:
+        """Give a run the status *wanted*, or FAILED if it may not finish; return the run and why it may not.
+
+        Raises MlflowException, and changes nothing, if the run may not end now or has ended already. What the run is
+        judged by is read in the transaction that writes the status.
+        """
+        with self.ManagedSessionMaker(read_only=False) as session:
+            row = self._get_run(session, run_id)
+            super()._check_run_is_active(row)
+            now, run, violation = row.status, _guarded(row), None
+            if now in CLOSED:
+                refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
+            if wanted in CLOSED:
+                refuse_request(ending_refusal(run.tags, run_id, wanted))
+            if wanted == "FINISHED" and (violation := self._finish_violation(run)):
+                wanted = "FAILED"
+                session.merge(SqlTag(run_uuid=run_id, key=FAILURE_TAG, value=recordable(violation)))
+            values = {"status": wanted} | ({"end_time": end_time} if end_time is not None else {})
+            still_open = session.query(SqlRun).filter(SqlRun.run_uuid == run_id, SqlRun.status == now)
+            if not still_open.update(values):  # by another process, which writes to the same file
+                session.refresh(row)
+                refuse_request(change_refusal(f"it cannot become {wanted}", run_id, row.status))
+            return row.to_mlflow_entity().info, violation
 
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[RunTag]) -> None:
-        if not metrics and not params:
-            with _set(_writing_note):
-                return super().log_batch(run_id, metrics, params, tags)
-        if params and any(tag.key in RESTATED for tag in tags) and self._has_no_params(run_id):
-            with _set(_restating):
-                return super().log_batch(run_id, metrics, params, tags)
-        return super().log_batch(run_id, metrics, params, tags)
+        with self.locks.writing(run_id):
+            if not metrics and not params:
+                with _set(_writing_note):
+                    return super().log_batch(run_id, metrics, params, tags)
+            if params and any(tag.key in RESTATED for tag in tags) and self._has_no_params(run_id):
+                with _set(_restating):
+                    return super().log_batch(run_id, metrics, params, tags)
+            return super().log_batch(run_id, metrics, params, tags)
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        with self.locks.writing(run_id):
+            super().log_param(run_id, param)
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
-        self._require_free(run_id, {tag.key: tag.value})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {tag.key: tag.value})
             super().set_tag(run_id, tag)
 
     def _set_tags(self, run_id: str, tags: list[RunTag]) -> None:
-        self._require_free(run_id, {tag.key: tag.value for tag in tags})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {tag.key: tag.value for tag in tags})
             super()._set_tags(run_id, tags)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        self._require_free(run_id, {key: None})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {key: None})
             super().delete_tag(run_id, key)
 
     def create_logged_model(self, experiment_id: str, *arguments: Any, **options: Any) -> Any:
@@ -218,8 +249,15 @@ class Gated:
 
     def status(self, run_id: str) -> str:
         """Return the status of a run, e.g. ``RUNNING``; raises MlflowException if the run does not exist."""
-        with self.ManagedSessionMaker(read_only=False) as session:
-            return self._get_run(session, run_id).status
+        # Asked for every upload. A session of MLflow, with its settings for SQLite, takes ten times as long.
+        try:
+            with self.engine.connect() as connection:
+                status = connection.execute(_STATUS, {"run_id": run_id}).scalar()
+        except OperationalError as error:
+            raise MlflowException(error, TEMPORARILY_UNAVAILABLE) from error
+        if status is None:
+            raise MlflowException(f"Run with id={run_id} not found", RESOURCE_DOES_NOT_EXIST)
+        return status
 
     def require_open(self, run_id: str, what: str) -> None:
         """Raise MlflowException if the run has ended; *what* is a clause such as ``it takes no more files``."""
@@ -293,9 +331,7 @@ class Gated:
 
     def _recorded(self, run_id: str) -> GuardedRun:
         with self.ManagedSessionMaker(read_only=False) as session:
-            run = self._get_run(session, run_id)
-            tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
-            return GuardedRun(run_id, str(run.experiment_id), run.artifact_uri, tags, params)
+            return _guarded(self._get_run(session, run_id))
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -304,6 +340,11 @@ class GatedStore(Gated, SqlAlchemyStore):
 
 class GatedWorkspaceStore(Gated, WorkspaceAwareSqlAlchemyStore):
     """The store of a server with workspaces."""
+
+
+def _guarded(row: SqlRun) -> GuardedRun:
+    tags, params = ({each.key: each.value for each in many} for many in (row.tags, row.params))
+    return GuardedRun(row.run_uuid, str(row.experiment_id), row.artifact_uri, tags, params)
 
 
 def _user() -> str | None:
