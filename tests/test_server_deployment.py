@@ -203,6 +203,9 @@ def recorded(deployment: "Deployment") -> CompletedProcess[str]:
     """A training that a member of the team recorded on this server, whose admin made the login and the experiment."""
     user = {"username": MEMBER, "password": PASSWORD}
     assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
+    roles = deployment.request("/api/3.0/mlflow/roles/list?workspace=default", login=deployment.admin()).body
+    member = {"username": MEMBER, "role_id": json.loads(roles)["roles"][0]["id"]}
+    assert deployment.request("/api/3.0/mlflow/roles/assign", login=deployment.admin(), body=member).status == 200
     experiment = {"name": "penguin-classifier"}
     made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
     assert made.status == 200

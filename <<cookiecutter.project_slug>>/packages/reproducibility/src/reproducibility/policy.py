@@ -68,12 +68,13 @@ class Policy(Section):
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
     base_image_packages: Literal["record", "refuse"]
-    # This one and the last have defaults, because configs and recorded runs of older versions do not have these keys.
+    # This one and the last two have defaults: configs and recorded runs of older versions do not have these keys.
     data_not_versioned: tuple[str, ...] = ()
     tolerance: Tolerance
     protected_aliases: tuple[str, ...]
     trusted_model_types: tuple[_Dotted, ...]
     server_features: tuple[Feature, ...] = ()
+    provers: tuple[str, ...] = ()
 
 
 def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:

@@ -19,6 +19,7 @@ from .tags import (
     PROVENANCE_TAGS,
     REPRODUCED_VERDICT,
     REPRODUCES,
+    REPRODUCES_VERDICT,
     RESTATED,
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
@@ -30,7 +31,8 @@ HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction th
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
 # Tags that may change until the run has ended: what MLflow says of its code and its models, and which process it is.
 CLOSED_TAGS = frozenset({"mlflow.source.name", "mlflow.source.type", "mlflow.log-model.history", PROCESS_TAG})
-_EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
+# A name, which is no address, and the address.
+_EMAIL = re.compile(r"[^<>@]*<([^<>]+)>")
 _START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
 
@@ -53,7 +55,7 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
     if found := violations(tags, {}, asked_now):
         return Violation(GATE, f"this run could not be reproduced ({summary(found)})", _START_ANEW)
     author = tags.get("author", "")
-    email = _EMAIL.fullmatch(author)
+    email = _EMAIL.fullmatch(author) if author.isprintable() else None
     if user is not None and user not in (author, email and email[1]):
         problem = f"the author of this run is {author[:80]!r}, but {user!r} is logged in"
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
@@ -179,9 +181,9 @@ def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) 
     A tag with a verdict is not enough: both runs must have the same commit, data and lock, and their last metrics must
     match. A server can check no more than that.
     """
-    verdict = run.tags.get(REPRODUCED_VERDICT, "none")
-    if verdict not in HOLDING:
-        return f"the verdict on its run {run.run_id} is {verdict!r}"
+    for verdict in (run.tags.get(REPRODUCED_VERDICT, "none"), reproduction.tags.get(REPRODUCES_VERDICT, "none")):
+        if verdict not in HOLDING:
+            return f"the verdict on its run {run.run_id} is {verdict!r}"
     if reproduction.run_id == run.run_id or reproduction.tags.get(REPRODUCES) != run.run_id:
         return f"run {reproduction.run_id} does not reproduce its run {run.run_id}"
     if differing := [tag for tag in MADE_FROM if run.tags.get(tag) != reproduction.tags.get(tag)]:

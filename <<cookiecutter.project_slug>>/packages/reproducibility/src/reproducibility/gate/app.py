@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 
 from .artifacts import ArtifactGuard, guard_flask
 from .entrance import Entrance
+from .logins import make_members
 from .registry import GatedAliases
 from .s3 import limit_waits
 from .store import Gated
@@ -43,4 +44,6 @@ def create_app() -> "FastAPI":
 def _with_login() -> "FastAPI":
     from mlflow.server.auth import create_app as create_app_with_login
 
-    return create_app_with_login(flask_app)
+    app = create_app_with_login(flask_app)
+    make_members()
+    return app

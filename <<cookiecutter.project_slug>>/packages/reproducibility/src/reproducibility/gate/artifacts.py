@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from ..errors import GATE, Violation
 from .locks import RunLock
+from .logins import sender
 from .store import Gated, refuse_request
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class ArtifactGuard:
             await self.app(scope, receive, send)
             return
         upload = Upload(self.store)
+        sender.set(scope.get("state", {}).get("username"))
 
         async def checked() -> "Message":
             message = await receive()

@@ -20,6 +20,7 @@ from ..errors import GATE, Refused, Violation
 from ..policy import Policy
 from ..rules import StoredRun, alias_refusal, is_protected, why_not_its_model, why_not_reproduced
 from ..tags import REPRODUCED_BY
+from .logins import current_login, is_prover, reader_refusal
 from .store import Gated, is_kept_here, refuse_request
 
 # Sources that name something in the store, and the placeholder of a prompt, which has no files.
@@ -60,6 +61,10 @@ class GatedAliases:
         if is_protected(alias, self.policy):
             refuse_request(self._alias_violation(self.get_model_version(name, version), alias))
         super().set_registered_model_alias(name, alias, version)
+
+    def create_registered_model(self, *arguments: Any, **options: Any) -> Any:
+        refuse_request(reader_refusal("registered_model"))
+        return super().create_registered_model(*arguments, **options)
 
     def create_model_version(self, name: str, source: str, *arguments: Any, **options: Any) -> ModelVersion:
         refuse_request(_source_violation(source))
@@ -124,6 +129,8 @@ class GatedAliases:
             return f"nobody has reproduced its run {run_id}"
         if (reproduction := _find(tracking.get_run, by)) is None:
             return f"run {by}, which its run {run_id} names, does not exist"
+        if current_login() is not None and not is_prover(reproduction.info.user_id, self.policy):
+            return f"run {by} was made by {reproduction.info.user_id!r}, whom `policy.provers` does not name"
         for each in (run, reproduction):
             if problem := _run_problem(each, tracking):
                 return problem

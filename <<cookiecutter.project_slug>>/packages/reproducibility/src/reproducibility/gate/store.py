@@ -1,7 +1,7 @@
 """MLflow's stores in a database, with the gate in front of everything that writes. Only `plugin` opens them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
@@ -17,7 +17,7 @@ from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import OperationalError
 
 from ..errors import GATE, Violation
@@ -37,12 +37,22 @@ from ..rules import (
     token_refusal,
 )
 from ..secrets import recordable
-from ..tags import FAILURE_TAG, PARENT_TAG, REPRODUCES, RESTATED, TOKEN_DIGEST_TAG, TOKEN_TAG
+from ..tags import (
+    FAILURE_TAG,
+    OWN_VERDICT_TAGS,
+    PARENT_TAG,
+    REPRODUCES,
+    RESTATED,
+    TOKEN_DIGEST_TAG,
+    TOKEN_TAG,
+    VERDICT_TAGS,
+)
 from .guarded import GuardedRun, evidence
 from .locks import RunLocks
+from .logins import current_login, ownership_refusal, prover_refusal, reader_refusal
 from .promoted import deletion_refusal
 
-_STATUS = select(SqlRun.status).where(SqlRun.run_uuid == bindparam("run_id"))
+_STATE = select(SqlRun.status, SqlRun.user_id).where(SqlRun.run_uuid == bindparam("run_id"))
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
 _writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
 # True while a run may change its RESTATED tags.
@@ -96,6 +106,7 @@ class Gated:
         super().__init__(*arguments)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
+        refuse_request(reader_refusal("experiment"))
         if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_here(artifact_location):
             problem = f"no run can keep files in {artifact_location[:200]!r}, where the gate could not guard them"
             refuse_request(Violation(GATE, problem, "create the experiment without an artifact_location"))
@@ -116,20 +127,26 @@ class Gated:
                 given = inherited(given, around.tags)
                 # A worker knows only the team's experiment, and a client may have named any.
                 experiment_id = around.experiment_id
-        refuse_request(creation_refusal(given, self.policy, _user()))
+        if login := current_login():
+            given["mlflow.user"] = given.get("author", "")
+        refuse_request(creation_refusal(given, self.policy, login))
         own = [RunTag(key, value) for key, value in given.items()]
-        return super().create_run(experiment_id, user_id, start_time, own, run_name)
+        return super().create_run(experiment_id, login or user_id, start_time, own, run_name)
 
     def delete_run(self, run_id: str) -> None:
+        self._require_own(run_id, "it is not deleted")
         refuse_request(deletion_refusal(self, f"run {run_id}", SqlRun.run_uuid == run_id))
         super().delete_run(run_id)
 
     def delete_experiment(self, experiment_id: str) -> None:
         number = int(self.get_experiment(experiment_id).experiment_id)
+        if current_login() is not None:
+            self._require_own_runs(number)
         refuse_request(deletion_refusal(self, f"experiment {number}", SqlRun.experiment_id == number))
         super().delete_experiment(experiment_id)
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
+        self._require_own(run_id, "it neither ends nor changes its name")
         if run_status is None:
             return self._rename(run_id, run_name)
         wanted = RunStatus.to_string(run_status)
@@ -243,36 +260,62 @@ class Gated:
 
     def _check_run_is_active(self, run: SqlRun) -> None:
         super()._check_run_is_active(run)
-        if run.status in CLOSED and not _writing_note.get():
+        if not _writing_note.get():
             what = "it takes no more metrics, params, inputs or models"
-            refuse_request(change_refusal(what, run.run_uuid, run.status))
+            if run.status in CLOSED:
+                refuse_request(change_refusal(what, run.run_uuid, run.status))
+            refuse_request(ownership_refusal(run.run_uuid, run.user_id or "", what))
 
     def status(self, run_id: str) -> str:
         """Return the status of a run, e.g. ``RUNNING``; raises MlflowException if the run does not exist."""
+        return self._state(run_id)[0]
+
+    def _state(self, run_id: str) -> tuple[str, str]:
+        """Return the status of a run and whose it is."""
         # Asked for every upload. A session of MLflow, with its settings for SQLite, takes ten times as long.
         try:
             with self.engine.connect() as connection:
-                status = connection.execute(_STATUS, {"run_id": run_id}).scalar()
+                row = connection.execute(_STATE, {"run_id": run_id}).one_or_none()
         except OperationalError as error:
             raise MlflowException(error, TEMPORARILY_UNAVAILABLE) from error
-        if status is None:
+        if row is None:
             raise MlflowException(f"Run with id={run_id} not found", RESOURCE_DOES_NOT_EXIST)
-        return status
+        return row.status, row.user_id or ""
 
     def require_open(self, run_id: str, what: str) -> None:
-        """Raise MlflowException if the run has ended; *what* is a clause such as ``it takes no more files``."""
-        if (status := self.status(run_id)) in CLOSED:
+        """Raise MlflowException if the run has ended, or is not the run of who is logged in.
+
+        *what* is a clause such as ``it takes no more files``.
+        """
+        status, owner = self._state(run_id)
+        if status in CLOSED:
             refuse_request(change_refusal(what, run_id, status))
+        refuse_request(ownership_refusal(run_id, owner, what))
+
+    def _require_own(self, run_id: str, what: str) -> None:
+        if current_login() is not None:
+            refuse_request(ownership_refusal(run_id, self._state(run_id)[1], what))
+
+    def _require_own_runs(self, experiment: int) -> None:
+        """Refuse to delete an experiment that has a run of somebody else."""
+        with self.ManagedSessionMaker(read_only=False) as session:
+            owners = session.query(SqlRun.user_id, func.min(SqlRun.run_uuid)).filter(SqlRun.experiment_id == experiment)
+            found = owners.group_by(SqlRun.user_id).all()
+        for owner, run_id in found:
+            refuse_request(ownership_refusal(run_id, owner or "", f"experiment {experiment} is not deleted"))
 
     def _require_free(self, run_id: str, wanted: Mapping[str, str | None]) -> None:
         """Refuse to change a frozen tag. *wanted*: {tag: its new value, or None to delete the tag}."""
         asked = wanted.keys() & (self.frozen - RESTATED if _restating.get() else self.frozen)
         recorded = wanted.keys() & CLOSED_TAGS
+        self._require_verdict_allowed(run_id, wanted.keys())
         if not asked and not recorded:
             return
         tags = self._recorded(run_id).tags
         if late := sorted(tag for tag in recorded if tags.get(tag) != wanted[tag]):
             self.require_open(run_id, f"{', '.join(late)} cannot change now")
+        if any(tags.get(key) != wanted[key] for key in asked):
+            self._require_own(run_id, f"{', '.join(sorted(asked))} cannot change")
         differing = {key for key in asked if tags.get(key) != wanted[key]}
         if FAILURE_TAG in differing:
             if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
@@ -289,6 +332,13 @@ class Gated:
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
             if PARENT_TAG in added:
                 self._require_outside(run_id, wanted[PARENT_TAG])
+
+    def _require_verdict_allowed(self, run_id: str, tags: Set[str]) -> None:
+        """Refuse verdicts of those whose verdicts do not count."""
+        if tags & VERDICT_TAGS:
+            refuse_request(prover_refusal(self.policy, f"the verdict on run {run_id}"))
+        if tags & OWN_VERDICT_TAGS:
+            self._require_own(run_id, "its verdict stays as it is")
 
     def _require_outside(self, run_id: str, parent: str) -> None:
         """Refuse to add a run inside *parent* if that has ended, or is the run itself or inside it."""
@@ -345,12 +395,3 @@ class GatedWorkspaceStore(Gated, WorkspaceAwareSqlAlchemyStore):
 def _guarded(row: SqlRun) -> GuardedRun:
     tags, params = ({each.key: each.value for each in many} for many in (row.tags, row.params))
     return GuardedRun(row.run_uuid, str(row.experiment_id), row.artifact_uri, tags, params)
-
-
-def _user() -> str | None:
-    """Return who is logged in, according to MLflow's basic-auth app; None on a server without logins."""
-    try:
-        from flask import g, has_app_context
-    except ImportError:  # no server, and then no flask
-        return None
-    return g.get("mlflow_authenticated_user") if has_app_context() else None
