@@ -1,10 +1,11 @@
 """What a client without any code of ours tries at a real server: each attempt once succeeded."""
 
+import gzip
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -176,6 +177,53 @@ def test_the_files_of_a_trace_are_read_where_the_server_put_them(client: BareCli
     body = {"key": "mlflow.artifactLocation", "value": "s3://bucket/x"}
     status, text = client.ask("/api/3.0/mlflow/traces/tr-1/tags", body, "PATCH")
     assert (status, GATE in text) == (400, True), text
+
+
+def refused_size(client: BareClient, path: str, headers: dict[str, str], pieces: Iterable[bytes]) -> int:
+    """Send a body in *pieces* until the server answers; return the status."""
+    with closing(HTTPConnection("127.0.0.1", client.server.port, timeout=600)) as connection:
+        connection.putrequest("POST", path)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        with suppress(OSError):  # the server does not wait for the rest
+            for piece in pieces:
+                connection.send(piece)
+        with connection.getresponse() as answer:
+            return answer.status
+
+
+def test_a_body_that_would_fill_the_memory_is_refused(client: BareClient) -> None:
+    path, kind, megabyte = f"{API}/runs/create", {"Content-Type": "application/json"}, b" " * 1024**2
+    assert refused_size(client, path, kind | {"Content-Length": str(1024**3)}, [megabyte]) == 413
+    chunk = b"100000\r\n" + megabyte + b"\r\n"
+    assert refused_size(client, path, kind | {"Transfer-Encoding": "chunked"}, [chunk] * 17) == 413
+    bomb = gzip.compress(megabyte * 64)
+    traces = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "x-mlflow-experiment-id": "0"}
+    assert refused_size(client, "/v1/traces", traces | {"Content-Length": str(len(bomb))}, [bomb]) == 413
+    run_id = client.begin()
+    assert client.put(run_id, "large.bin", "x" * 20 * 1024**2)[0] == 200  # a file goes to disk
+
+
+def test_evidence_that_would_keep_the_server_busy_is_not_read(client: BareClient) -> None:
+    run_id = client.begin()
+    client.put_evidence(run_id)
+    assert client.put(run_id, "reproducibility/config.yaml", "key: [1, 2]\n" * 500_000)[0] == 200
+    status, text = client.end(run_id)
+    assert (status, "its evidence is too large: config.yaml has 6000000 bytes" in text) == (400, True), text
+    assert client.status(run_id) == "FAILED"
+
+
+def test_a_run_whose_evidence_would_be_too_large_does_not_start(workbench: Workbench) -> None:
+    code = (
+        "from reproducibility import tracked_run\n"
+        "values = {'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}}\n"
+        "with tracked_run(values | {'a': {'b': {'c': {'d': {'words': [1] * 40_000}}}}}):\n"
+        "    print('inside')\n"
+    )
+    done = workbench.run("python", "-c", code, env={"AUTHOR": "Ada <ada@example.com>"})
+    assert done.returncode != 0 and "inside" not in done.stdout
+    assert "evidence: config.yaml has " in done.stderr, done.stderr
 
 
 def test_a_method_in_small_letters_is_the_same_method(

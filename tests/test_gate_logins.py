@@ -207,3 +207,13 @@ def test_the_reproduction_of_a_member_is_a_tag_of_itself_alone(
     done = workbench.run("repro", "reproduce", "last", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the verdict is a tag of the reproduction alone" in done.stdout + done.stderr
+
+
+def test_a_sender_cannot_go_on_guessing_a_password(server: TrackingServer, clients) -> None:
+    def asked(login: str, password: str) -> int:
+        search = f"{API}/experiments/search?max_results=1"
+        return server.ask(search, method="GET", login=(login, password))[0]
+
+    assert [asked(LOGINS[1], f"guess {number}") for number in range(12)] == [401] * 10 + [429] * 2
+    assert asked(LOGINS[1], PASSWORD) == 429  # a right guess is not told from a wrong one
+    assert asked(LOGINS[0], PASSWORD) == 200

@@ -5,6 +5,7 @@ cannot reach the store, and hang for minutes. And the store would not check whet
 """
 
 import posixpath
+from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import FileInfo
@@ -57,12 +58,13 @@ class Relay(ArtifactRepository):
         self.require_bucket()
         return self._s3.list_artifacts(path)
 
-    def content(self, path: str) -> bytes | None:
-        """Return the content of one file; None if there is no such file."""
+    def content(self, path: str, require_size: Callable[[str, int], None]) -> bytes | None:
+        """Return the content of one file, if *require_size* lets its path and size pass; None if there is no file."""
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=posixpath.join(self.prefix, path))
         except (self.client.exceptions.NoSuchKey, self.client.exceptions.NoSuchBucket):
             return None
+        require_size(path, found["ContentLength"])
         return found["Body"].read()
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:

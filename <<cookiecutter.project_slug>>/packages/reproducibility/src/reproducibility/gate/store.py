@@ -47,7 +47,7 @@ from ..tags import (
     TOKEN_TAG,
     VERDICT_TAGS,
 )
-from .guarded import GuardedRun, evidence
+from .guarded import GuardedRun, TooLarge, evidence
 from .locks import RunLocks
 from .logins import current_login, ownership_refusal, prover_refusal, reader_refusal
 from .promoted import deletion_refusal
@@ -374,9 +374,13 @@ class Gated:
         return self._finish_violation(self._recorded(run_id))
 
     def _finish_violation(self, run: GuardedRun) -> Violation | None:
-        for around in outward(run, attrgetter("tags"), self._recorded):
-            if MANIFEST in (files := evidence(around)):
-                break
+        try:
+            for around in outward(run, attrgetter("tags"), self._recorded):
+                if MANIFEST in (files := evidence(around)):
+                    break
+        except TooLarge as error:
+            problem = f"run {run.run_id} cannot finish, because its evidence is too large: {error}"
+            return Violation(GATE, problem, "record it with `tracked_run(config)`, which says so before the start")
         return finish_refusal(run.tags, around.params, files, self.policy)
 
     def _recorded(self, run_id: str) -> GuardedRun:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import click
+
 from ..comparison.inputs import compare_inputs
 from ..comparison.outputs import Finding, Outcome, compare_runs, first_difference, worst
 from ..comparison.verdict import Verdict
@@ -250,7 +252,8 @@ def _record(client: "MlflowClient", verdict: Verdict) -> None:
                 _set_tags(client, run_id, tags)
     except Refused as refused:
         # On a server with logins only those whom `policy.provers` names give a verdict that counts.
-        say(f"the verdict is a tag of the reproduction alone: {refused.violations[0].problem}")
+        why = refused.violations[0].problem
+        click.echo(f"the verdict is a tag of the reproduction alone: {why}", err=True)
 
 
 def _note(findings: Iterable[Finding], verdict: Verdict) -> str:

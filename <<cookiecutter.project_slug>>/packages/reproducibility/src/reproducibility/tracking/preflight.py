@@ -13,6 +13,8 @@ from ..config.yaml import parse_yaml, to_yaml
 from ..digest import canonical
 from ..display import listed, require_working_directory
 from ..errors import Refused, Violation, refuse
+from ..evidence import CONFIG, MANIFEST, PATCH, size_problem
+from ..lockfile import LOCK
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
 from ..provenance.code import foreign_code, is_committed
@@ -50,6 +52,7 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
     ]
     if problem := _unrecordable(provenance.values):
         raise Refused([*found, problem])
+    found += _oversized(provenance)
     text = {key: str(value) for key, value in tags.items()}
     found += [
         Violation(key, f"the tag is {value!r}, not text", f"write it as {text[key]!r}")
@@ -128,6 +131,18 @@ def _base_image_packages(provenance: Provenance) -> Iterator[Violation]:
         problem = f"the base of this image brings packages that are in no lock: {names}"
         fix = "lock what you need and take a base without them, or set policy.base_image_packages to `record`"
         yield Violation("base_image_packages", problem, fix)
+
+
+def _oversized(provenance: Provenance) -> Iterator[Violation]:
+    fixes = {
+        MANIFEST: "let data.path name fewer files, such as archives: the manifest lists each",
+        CONFIG: "move what is no setting into a file below data.path",
+        LOCK: "lock fewer packages",
+        PATCH: "commit the changes",
+    }
+    for name, content in provenance.evidence.items():
+        if problem := size_problem(name, len(content)):
+            yield Violation("evidence", problem, fixes[name])
 
 
 def _unrecordable(values: Mapping[str, Any]) -> Violation | None:
