@@ -171,7 +171,9 @@ def _unfit(kind: str, recorded: Mapping[str, str]) -> Iterator[Violation]:
         if len(value) > _LONGEST[kind]:
             problem = f"the {kind} has {len(value)} characters, more than the {_LONGEST[kind]} that MLflow keeps"
             yield Violation(key, problem, "shorten it, or put it into a file under data/ and name the file")
-        for secret in sorted(set(secrets_in(value.encode("utf-8", "replace")).values())):
+        # With its name, as it would be written in code: the name may say that the value is a password.
+        text = f'{key} = "{value}" {value}'
+        for secret in sorted(set(secrets_in(text.encode("utf-8", "replace")).values())):
             yield Violation(key, f"the {kind} looks like {secret}", "keep it in the environment and read it from there")
 
 
