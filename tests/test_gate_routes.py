@@ -10,7 +10,6 @@ off       a feature of gate/features.py: starts programs, calls other servers, o
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
@@ -18,11 +17,12 @@ from subprocess import CompletedProcess
 
 import pytest
 from conftest import code_of
+from mlflow_difference import classes, routes
 from tracking_server import TrackingServer
-from workbench import SCRIPTS, Workbench
+from workbench import Workbench
 
 CLASSES = ("guarded", "reads", "outside", "off")
-TABLE = [line.split() for line in Path(__file__).with_name("mlflow_routes.txt").read_text("utf-8").splitlines()]
+TABLE = classes()
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +56,9 @@ def filled(path: str) -> str:
     return re.sub(r"[<{].*?[>}]", "1", path)
 
 
-def test_every_route_of_the_pinned_mlflow_has_a_class(
-    server_python: Path, clean_env: dict[str, str], tmp_path: Path
-) -> None:
-    logins = tmp_path / "server.ini"
-    database = f"sqlite:///{tmp_path / 'logins.db'}"
-    admin = "admin_username = admin\nadmin_password = staple of the horse\n"
-    logins.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database}\n{admin}", "utf-8")
-    env = clean_env | {"MLFLOW_AUTH_CONFIG_PATH": str(logins), "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}
-    env |= {"_MLFLOW_SGI_NAME": "uvicorn", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'runs.db'}"}
-    command = [server_python, "-W", "ignore", SCRIPTS / "mlflow_routes.py"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=600)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    routes = {(method, path.replace("/ajax-api/", "/api/")) for method, path in found}
-    routes = {(method, path) for method, path in routes if method not in ("HEAD", "OPTIONS")}
-    assert {(method, path) for _, method, path in TABLE} == routes
-    assert len(TABLE) == len(routes)
+def test_every_route_of_the_pinned_mlflow_has_a_class(server_python: Path) -> None:
+    assert {(method, path) for _, method, path in TABLE} == routes(server_python)
+    assert len(TABLE) == len({(method, path) for _, method, path in TABLE})
     assert {kind for kind, _, _ in TABLE} == set(CLASSES)
 
 
