@@ -217,8 +217,11 @@ def test_evidence_that_would_keep_the_server_busy_is_not_read(client: BareClient
 def test_a_run_whose_evidence_would_be_too_large_does_not_start(workbench: Workbench) -> None:
     code = (
         "from reproducibility import tracked_run\n"
-        "values = {'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}}\n"
-        "with tracked_run(values | {'a': {'b': {'c': {'d': {'words': [1] * 40_000}}}}}):\n"
+        "deep = [1] * 10_000\n"
+        "for _ in range(30):\n"
+        "    deep = {'a': deep}\n"
+        "values = {'experiment_name': 'x', 'seed': 1, 'data': {'path': 'data/penguins.csv'}, 'deep': deep}\n"
+        "with tracked_run(values):\n"
         "    print('inside')\n"
     )
     done = workbench.run("python", "-c", code, env={"AUTHOR": "Ada <ada@example.com>"})

@@ -181,9 +181,9 @@ def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) 
     A tag with a verdict is not enough: both runs must have the same commit, data and lock, and their last metrics must
     match. A server can check no more than that.
     """
-    for verdict in (run.tags.get(REPRODUCED_VERDICT, "none"), reproduction.tags.get(REPRODUCES_VERDICT, "none")):
-        if verdict not in HOLDING:
-            return f"the verdict on its run {run.run_id} is {verdict!r}"
+    verdict = run.tags.get(REPRODUCED_VERDICT, "none")
+    if verdict not in HOLDING:
+        return f"the verdict on its run {run.run_id} is {verdict!r}"
     if reproduction.run_id == run.run_id or reproduction.tags.get(REPRODUCES) != run.run_id:
         return f"run {reproduction.run_id} does not reproduce its run {run.run_id}"
     if differing := [tag for tag in MADE_FROM if run.tags.get(tag) != reproduction.tags.get(tag)]:
@@ -192,7 +192,8 @@ def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) 
         one, other = run.metrics.get(name), reproduction.metrics.get(name)
         if one is None or other is None or not policy.tolerance.match(one, other):
             return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {reproduction.run_id}"
-    return None
+    verdict = reproduction.tags.get(REPRODUCES_VERDICT, "none")
+    return None if verdict in HOLDING else f"the verdict of its reproduction, run {reproduction.run_id}, is {verdict!r}"
 
 
 def why_not_its_model(place: str, models: Iterable[Any], run_id: str) -> str | None:
