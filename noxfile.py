@@ -1,4 +1,4 @@
-"""Every task of the template by its name: nox -s demo, tests, unit, lint, lock, picture, bench. `nox -l` lists them."""
+"""Every task of the template: nox -s demo, tests, unit, lint, lock, compat, picture, bench. `nox -l` lists them."""
 
 import json
 import shutil
@@ -85,6 +85,15 @@ def lock(session: nox.Session) -> None:
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
             shutil.copyfile(made, PROJECT / made.name)
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """Show what the machinery relies on and another MLflow does not have: nox -s compat -- 3.18.0"""
+    if len(session.posargs) != 1:
+        session.error("name one version of MLflow: nox -s compat -- 3.18.0")
+    session.run_install("uv", "pip", "install", "--quiet", f"mlflow[auth]=={session.posargs[0]}", external=True)
+    session.run("python", "tests/mlflow_difference.py", shutil.which("python", path=session.bin))
 
 
 @nox.session

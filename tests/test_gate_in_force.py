@@ -12,6 +12,8 @@ from subprocess import CompletedProcess
 
 import pytest
 from conftest import code_of
+from mlflow_contract import METHODS, STORE
+from mlflow_difference import differences
 from tracking_server import TrackingServer
 from workbench import SCRIPTS, Workbench
 
@@ -20,44 +22,6 @@ API = "/api/2.0/mlflow"
 REPRO = "from reproducibility.cli import main; main()"  # the command, where it is not installed
 ADA, PASSWORD = "ada@example.com", "correct horse battery"
 ADMIN, ADMINS_PASSWORD = "operator", "staple of the horse"
-# The parameters of the methods of MLflow that the gate replaces or calls. Before a version of MLflow is pinned that
-# changes one of these, somebody must look at the gate.
-STORE = {
-    "__init__": ["self", "db_uri", "default_artifact_root", "read_db_uri"],
-    "create_experiment": ["self", "name", "artifact_location", "tags"],
-    "create_run": ["self", "experiment_id", "user_id", "start_time", "tags", "run_name"],
-    "delete_run": ["self", "run_id"],
-    "delete_experiment": ["self", "experiment_id"],
-    "update_run_info": ["self", "run_id", "run_status", "end_time", "run_name"],
-    "log_batch": ["self", "run_id", "metrics", "params", "tags"],
-    "set_tag": ["self", "run_id", "tag"],
-    "_set_tags": ["self", "run_id", "tags"],
-    "delete_tag": ["self", "run_id", "key"],
-    "create_logged_model": ["self", "experiment_id", "name", "source_run_id", "tags", "params", "model_type"],
-    "log_logged_model_params": ["self", "model_id", "params"],
-    "delete_logged_model": ["self", "model_id"],
-    "finalize_logged_model": ["self", "model_id", "status"],
-    "log_outputs": ["self", "run_id", "models"],
-    "_check_run_is_active": ["self", "run"],
-    "_get_run": ["self", "session", "run_uuid", "eager"],
-}
-REGISTRY = {
-    "__init__": ["self", "db_uri", "read_db_uri"],
-    "set_registered_model_alias": ["self", "name", "alias", "version"],
-    "delete_model_version": ["self", "name", "version"],
-    "delete_registered_model": ["self", "name"],
-    "get_model_version_download_uri": ["self", "name", "version"],
-}
-# Every way to write to a run calls `_check_run_is_active` first.
-CHECKING = [
-    *("update_run_info", "log_metric", "_log_metrics_once", "log_param", "_log_params", "set_tag", "_set_tags"),
-    *("delete_tag", "log_batch", "record_logged_model", "log_inputs", "log_outputs"),
-]
-# Functions of MLflow's server.
-FUNCTIONS = [
-    *("_get_proxied_run_artifact_destination_path", "_get_artifact_repo_mlflow_artifacts"),
-    *("_get_workspace_scoped_repo_path_if_enabled", "_get_tracking_store", "_get_model_registry_store"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -326,15 +290,11 @@ def test_with_workspaces_the_gate_is_there_too(
 def test_what_the_gate_relies_on_is_there_in_the_pinned_mlflow(
     server_python: Path, environment: dict[str, str], workbench: Workbench
 ) -> None:
-    wanted = {"store": list(STORE), "registry": list(REGISTRY), "checking": CHECKING, "functions": FUNCTIONS}
-    command = [server_python, SCRIPTS / "gate_contract.py", json.dumps(wanted)]
+    assert list(differences(server_python)) == []
+    command = [server_python, SCRIPTS / "gate_contract.py", json.dumps(list(METHODS[STORE]))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["store"] == STORE
-    assert found["registry"] == REGISTRY
-    assert found["checking"] == CHECKING
-    assert found["functions"] == FUNCTIONS
     assert found["overridden for workspaces"] == ["create_experiment"]  # which MLflow calls after the gate's
     gate = "".join(path.read_text("utf-8") for path in (workbench.machinery / "gate").glob("*.py"))
     assert all(variable in gate for variable in found["variables"])

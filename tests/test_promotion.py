@@ -97,6 +97,7 @@ def test_an_unknown_run_cannot_be_judged(workbench: Workbench, runs: dict[str, s
     {
         "not reproduced": "nobody has ",
         "in another case": "'Champion' cannot point to version",
+        "in a wide letter": "'\N{FULLWIDTH LATIN SMALL LETTER C}hampion' cannot point to version",
         "somebody else's model": "it is not the model that run",
         "by itself": "does not reproduce its run",
         "by another's": "does not reproduce its run",

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -203,6 +204,9 @@ def recorded(deployment: "Deployment") -> CompletedProcess[str]:
     """A training that a member of the team recorded on this server, whose admin made the login and the experiment."""
     user = {"username": MEMBER, "password": PASSWORD}
     assert deployment.request("/api/2.0/mlflow/users/create", login=deployment.admin(), body=user).status == 200
+    roles = deployment.request("/api/3.0/mlflow/roles/list?workspace=default", login=deployment.admin()).body
+    member = {"username": MEMBER, "role_id": json.loads(roles)["roles"][0]["id"]}
+    assert deployment.request("/api/3.0/mlflow/roles/assign", login=deployment.admin(), body=member).status == 200
     experiment = {"name": "penguin-classifier"}
     made = deployment.request("/api/2.0/mlflow/experiments/create", login=deployment.admin(), body=experiment)
     assert made.status == 200
@@ -401,6 +405,18 @@ def test_what_was_recorded_survives_a_restart_and_the_loss_of_everything_but_a_b
     assert "files.tar in" in deployment.refused("repro", "server", "restore", broken, "--replace")
     assert "holds something already" in deployment.refused("repro", "server", "restore", kept)
     find = "/api/2.0/mlflow/experiments/search?max_results=9"
+    assert mine in deployment.request(find, login=admin).body
+
+    # A restore that is killed leaves the server as it was, and the next one is whole.
+    environment = dict(pair.split("=", 1) for pair in deployment.done("env", "-0").split("\0") if pair)
+    repro = shutil.which("repro", path=environment["PATH"])
+    command = [repro, "server", "restore", kept, "--replace"]
+    killed = subprocess.Popen(command, env=environment, cwd=deployment.path, start_new_session=True)
+    databases = ("exec", "-T", "database", "psql", "--username=mlflow", "--command=SELECT datname FROM pg_database")
+    while "mlflow_restored" not in deployment.compose(*databases):
+        assert killed.poll() is None
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
     assert mine in deployment.request(find, login=admin).body
 
     deployment.done("repro", "server", "restore", kept, "--replace")

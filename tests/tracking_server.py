@@ -67,11 +67,21 @@ class TrackingServer:
                 self.process.wait()
 
     def ask(
-        self, path: str, body: object = b"", method: str = "POST", login: tuple[str, str] | None = None
+        self,
+        path: str,
+        body: object = b"",
+        method: str = "POST",
+        login: tuple[str, str] | None = None,
+        host: str | None = None,
     ) -> tuple[int, str]:
-        """Send *body*, as JSON unless it is bytes, as curl does; return the status and the text of the answer."""
+        """Send *body*, as JSON unless it is bytes, as curl does; return the status and the text of the answer.
+
+        host: the name by which the server is asked, instead of its own.
+        """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = Request(self.uri + path, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
+        if host:
+            request.add_header("Host", host)
         if login:
             request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
         try:

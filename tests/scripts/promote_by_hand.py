@@ -42,6 +42,7 @@ client.create_registered_model("by hand")
 plain_version = version(plain)
 point("not reproduced", "champion", plain_version)
 point("in another case", "Champion", plain_version)
+point("in a wide letter", "\N{FULLWIDTH LATIN SMALL LETTER C}hampion", plain_version)
 point("another alias", "candidate", plain_version)
 point("somebody else's model", "champion", version(reproduced, model_of=plain))
 

@@ -18,6 +18,8 @@ from .lockfile import LOCK
 EVIDENCE = "reproducibility"
 MANIFEST, CONFIG, PATCH = "manifest.json", "config.yaml", "uncommitted.patch"
 MANIFEST_SCHEMA = 1
+# The most bytes that each may have, so that reading one run's evidence does not keep a server from answering others.
+MOST_BYTES = {MANIFEST: 64 * 1024**2, CONFIG: 256 * 1024, LOCK: 8 * 1024**2, PATCH: 64 * 1024**2}
 
 
 class ManifestError(ValueError):
@@ -139,6 +141,11 @@ def manifest_in(files: Mapping[str, bytes]) -> dict[str, Any]:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise ManifestError(f"{MANIFEST} is not a manifest: {key[:80]}") from None
     return manifest
+
+
+def size_problem(name: str, size: int) -> str | None:
+    """Return, as a clause, why a file of the evidence with *size* bytes is too large; None if it is not."""
+    return f"{name} has {size} bytes, and may have {MOST_BYTES[name]}" if size > MOST_BYTES[name] else None
 
 
 def needed_files(tags: Mapping[str, str]) -> list[str]:

@@ -55,6 +55,10 @@ EXACT = Tolerance(rtol=0, atol=0, not_compared=())
 _Dotted = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
 
 
+# What MLflow's server can do beyond tracking: gate/features.py says what each of these is.
+Feature = Literal["assistant", "demo", "gateway", "jobs", "mcp", "telemetry", "webhooks"]
+
+
 class Policy(Section):
     """The team's rules, the section ``policy`` of configs/base.yaml."""
 
@@ -64,12 +68,14 @@ class Policy(Section):
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
     base_image_packages: Literal["record", "refuse"]
-    # With a default, because configs and recorded runs of older versions do not have these two keys.
+    # This one, the next and the last two have defaults: configs and recorded runs of older versions lack these keys.
     data_not_versioned: tuple[str, ...] = ()
     offline_runs: Literal["record", "refuse"] = "record"
     tolerance: Tolerance
     protected_aliases: tuple[str, ...]
     trusted_model_types: tuple[_Dotted, ...]
+    server_features: tuple[Feature, ...] = ()
+    provers: tuple[str, ...] = ()
 
 
 def violations(tags: Mapping[str, str], params: Mapping[str, str], policy: Policy) -> tuple[Violation, ...]:

@@ -1,6 +1,7 @@
 """The rules of the gate: which runs may be created and finished, and what nobody can change afterwards. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,9 +16,11 @@ from .tags import (
     OFFLINE_TAG,
     ORIGIN_TAGS,
     PARENT_TAG,
+    PROCESS_TAG,
     PROVENANCE_TAGS,
     REPRODUCED_VERDICT,
     REPRODUCES,
+    REPRODUCES_VERDICT,
     RESTATED,
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
@@ -27,7 +30,10 @@ R = TypeVar("R")
 
 HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction that matches
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
-_EMAIL = re.compile(r"[^<>]*<([^<>]+)>")
+# Tags that may change until the run has ended: what MLflow says of its code and its models, and which process it is.
+CLOSED_TAGS = frozenset({"mlflow.source.name", "mlflow.source.type", "mlflow.log-model.history", PROCESS_TAG})
+# A name, which is no address, and the address.
+_EMAIL = re.compile(r"[^<>@]*<([^<>]+)>")
 _ID = re.compile(r"[0-9a-f]{32}")
 _START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
@@ -54,7 +60,7 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
         problem = "this run was begun offline and the policy says `offline_runs: refuse`"
         return Violation(GATE, problem, "start it again while the server answers")
     author = tags.get("author", "")
-    email = _EMAIL.fullmatch(author)
+    email = _EMAIL.fullmatch(author) if author.isprintable() else None
     if user is not None and user not in (author, email and email[1]):
         problem = f"the author of this run is {author[:80]!r}, but {user!r} is logged in"
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
@@ -172,8 +178,15 @@ class StoredRun(NamedTuple):
 
 
 def is_protected(alias: str, policy: Policy) -> bool:
-    """Whether the policy protects *alias*, in any case: then it may only point to the model of a reproduced run."""
-    return alias.casefold() in {protected.casefold() for protected in policy.protected_aliases}
+    """Whether the policy protects *alias*: then it may only point to the model of a reproduced run.
+
+    So is an alias that only looks like a protected one: in capitals, or in the wide letters of East Asian fonts.
+    """
+    return _looks(alias) in map(_looks, policy.protected_aliases)
+
+
+def _looks(alias: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", alias).casefold())
 
 
 def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) -> str | None:
@@ -193,7 +206,8 @@ def why_not_reproduced(run: StoredRun, reproduction: StoredRun, policy: Policy) 
         one, other = run.metrics.get(name), reproduction.metrics.get(name)
         if one is None or other is None or not policy.tolerance.match(one, other):
             return f"the metric {name} is {one!r} in its run {run.run_id} and {other!r} in run {reproduction.run_id}"
-    return None
+    verdict = reproduction.tags.get(REPRODUCES_VERDICT, "none")
+    return None if verdict in HOLDING else f"the verdict of its reproduction, run {reproduction.run_id}, is {verdict!r}"
 
 
 def why_not_its_model(place: str, models: Iterable[Any], run_id: str) -> str | None:

@@ -40,6 +40,8 @@ FAILURE_TAG = "failure"  # why a run ended early
 REPRODUCES, REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces", "reproduces_verdict", "reproduces_note"
 # On the original run: its last reproduction, with the same.
 REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCED_NOTE = "reproduced_by", "reproduced_verdict", "reproduced_note"
+OWN_VERDICT_TAGS = frozenset({REPRODUCES_VERDICT, REPRODUCES_NOTE})
+VERDICT_TAGS = frozenset({REPRODUCED_BY, REPRODUCED_VERDICT, REPRODUCED_NOTE})
 
 # --- For the machinery alone. Commands that show tags to people leave these out.
 INTERNAL = "reproducibility."

@@ -2,7 +2,7 @@
 
 A backup starts this module there with ``python -m``: ``save`` writes the tar to standard output, ``load`` reads one
 from standard input, ``list`` writes what the store has, ``delete`` reads such a list and deletes what is still as it
-was then, and ``reset-admin`` gives the admin's login the password of this server again.
+was then, and ``reset-admin DATABASE`` gives the admin's login in a restored database the password of this server.
 """
 
 import json
@@ -58,26 +58,30 @@ def _states(store: Relay) -> dict[str, str]:
     return {found["Key"]: f"{found['LastModified'].isoformat()} {found['ETag']}" for found in objects}
 
 
-def reset_admin() -> None:
-    """Give the admin the password that the server was started with; raises MLflow's error if there is no such user.
+def reset_admin(database: str) -> None:
+    """Give the admin in *database*, beside the server's own, the password that the server was started with.
+
+    Raises MLflow's error if there is no such user.
 
     A restored database has the logins of the backup, and the person who restores it may know none of their passwords.
     """
     from mlflow.server.auth.config import read_auth_config
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import make_url
 
     config = read_auth_config()
     logins = SqlAlchemyStore()
-    logins.init_db(config.database_uri)
+    logins.init_db(make_url(config.database_uri).set(database=database).render_as_string(hide_password=False))
     logins.update_user(config.admin_username, password=config.admin_password, is_admin=True)
 
 
-def main(action: str) -> None:
+def main(action: str, *arguments: str) -> None:
     """Run one action of the backup: ``save``, ``load``, ``list``, ``delete`` or ``reset-admin``."""
     if action == "reset-admin":
-        reset_admin()
+        reset_admin(*arguments)
         return
     store = Relay(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
+    store.require_bucket()
     if action in ("save", "list"):
         {"save": save, "list": list_files}[action](store, sys.stdout.buffer)
     else:
@@ -85,4 +89,4 @@ def main(action: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

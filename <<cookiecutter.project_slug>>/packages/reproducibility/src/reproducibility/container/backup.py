@@ -79,10 +79,13 @@ def restore(folder: Path, *, replace: bool) -> None:
 def _restore_database(compose: Program, folder: Path) -> None:
     """Let the server change to the database of the backup in *folder*, with the login of its own admin."""
     new, old = f"{_NAME}_restored", f"{_NAME}_replaced"
-    # Both exist only after a restore that somebody interrupted.
-    _command(compose, *(f"DROP DATABASE IF EXISTS {name}" for name in (new, old)), f"CREATE DATABASE {new}")
+    # Both exist only after a restore that somebody interrupted. With force: what it started may still use one of them.
+    drop = [f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in (new, old)]
+    _command(compose, *drop, f"CREATE DATABASE {new}")
     pg_restore = ("pg_restore", "--exit-on-error", "--no-owner", _USER, f"--dbname={new}")
     compose.feed(*_in(DATABASE), *pg_restore, source=folder / _DUMP)
+    # Before the change: whoever interrupts the restore has the old content with its login, or the new one with it.
+    compose.do(*_in(SERVER), *_archive("reset-admin"), new)
     compose.do("stop", SERVER)
     try:
         # In one transaction: there is always a database with the server's name.
@@ -91,7 +94,6 @@ def _restore_database(compose: Program, folder: Path) -> None:
         compose.do("start", SERVER)
         wait(compose, read_settings())
     _command(compose, f"DROP DATABASE {old}")
-    compose.do(*_in(SERVER), *_archive("reset-admin"))
 
 
 def _replaced(before: Path, files: Path) -> Path:

@@ -234,8 +234,8 @@ class Journal:
             return {}
 
     def note_shipped(self, offsets: Mapping[str, int]) -> None:
-        # On a full disk the note is left out, and what it is about is sent once more. The reserve is not for this: a run
-        # that goes on would use it up.
+        # On a full disk the note is left out, and what it is about is sent once more. The reserve is not for this: a
+        # run that goes on would use it up.
         with suppress(OSError):
             _replace(self.folder / _SHIPPED, _encode(offsets))
 

@@ -6,6 +6,7 @@ reproducibility`` start it.
 
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mlflow.server import app as flask_app
@@ -13,8 +14,11 @@ from mlflow.server import handlers
 from mlflow.server.fastapi_app import create_fastapi_app
 from starlette.middleware import Middleware
 
-from .artifacts import ArtifactGuard
+from .artifacts import ArtifactGuard, guard_flask
+from .entrance import Entrance
+from .logins import make_members
 from .registry import GatedAliases
+from .s3 import limit_waits
 from .store import Gated
 
 if TYPE_CHECKING:
@@ -27,7 +31,11 @@ def create_app() -> "FastAPI":
     if not isinstance(store, Gated) or not isinstance(handlers._get_model_registry_store(), GatedAliases):
         print("Error: the tracking store has no gate; install the project where the server runs", file=sys.stderr)
         sys.exit(2)
+    if find_spec("boto3"):
+        limit_waits()
     app = _with_login() if os.environ.get("MLFLOW_AUTH_CONFIG_PATH") else create_fastapi_app(flask_app)
+    guard_flask(flask_app, store)
+    app.user_middleware.insert(0, Middleware(Entrance, features=store.policy.server_features))
     # The last middleware is the innermost: requests have passed the checks of host and login before they reach it.
     app.user_middleware.append(Middleware(ArtifactGuard, store=store))
     return app
@@ -36,4 +44,6 @@ def create_app() -> "FastAPI":
 def _with_login() -> "FastAPI":
     from mlflow.server.auth import create_app as create_app_with_login
 
-    return create_app_with_login(flask_app)
+    app = create_app_with_login(flask_app)
+    make_members()
+    return app

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -13,12 +14,17 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils import validation
+from mlflow.utils.uri import is_local_uri
 
 from ..errors import GATE, Refused, Violation
 from ..policy import Policy
 from ..rules import StoredRun, alias_refusal, is_protected, why_not_its_model, why_not_reproduced
 from ..tags import REPRODUCED_BY
-from .store import Gated, refuse_request
+from .logins import current_login, is_prover, reader_refusal
+from .store import Gated, is_kept_here, refuse_request
+
+# Sources that name something in the store, and the placeholder of a prompt, which has no files.
+_OWN_SOURCES = ("models", "runs", "")
 
 
 def open_registry(store_uri: str, policy: Policy) -> "GatedAliases":
@@ -55,6 +61,14 @@ class GatedAliases:
         if is_protected(alias, self.policy):
             refuse_request(self._alias_violation(self.get_model_version(name, version), alias))
         super().set_registered_model_alias(name, alias, version)
+
+    def create_registered_model(self, *arguments: Any, **options: Any) -> Any:
+        refuse_request(reader_refusal("registered_model"))
+        return super().create_registered_model(*arguments, **options)
+
+    def create_model_version(self, name: str, source: str, *arguments: Any, **options: Any) -> ModelVersion:
+        refuse_request(_source_violation(source))
+        return super().create_model_version(name, source, *arguments, **options)
 
     def delete_model_version(self, name: str, version: str) -> None:
         self._require_unprotected(name, version)
@@ -115,6 +129,8 @@ class GatedAliases:
             return f"nobody has reproduced its run {run_id}"
         if (reproduction := _find(tracking.get_run, by)) is None:
             return f"run {by}, which its run {run_id} names, does not exist"
+        if current_login() is not None and not is_prover(reproduction.info.user_id, self.policy):
+            return f"run {by} was made by {reproduction.info.user_id!r}, whom `policy.provers` does not name"
         for each in (run, reproduction):
             if problem := _run_problem(each, tracking):
                 return problem
@@ -127,6 +143,20 @@ class GatedRegistry(GatedAliases, SqlAlchemyStore):
 
 class GatedWorkspaceRegistry(GatedAliases, WorkspaceAwareSqlAlchemyStore):
     """The registry of a server with workspaces."""
+
+
+def _source_violation(source: str) -> Violation | None:
+    """Return why a server reads no model at *source*, if so: it would read it with its own keys, for anybody.
+
+    MLflow has checked a path already: it must lie in the folder of its run.
+    """
+    scheme = urlsplit(source).scheme.lower()
+    if "_MLFLOW_SERVER_FILE_STORE" not in os.environ or scheme in _OWN_SOURCES or is_local_uri(source):
+        return None
+    if scheme == "mlflow-artifacts" and is_kept_here(source):
+        return None
+    problem = f"{source[:200]!r} is no model that was logged here"
+    return Violation(GATE, problem, "log the model in a run, and register it from there: models:/MODEL_ID")
 
 
 def _run_problem(run: Run, tracking: Gated) -> str | None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 
 from ..display import say
@@ -15,8 +16,12 @@ from ..tracking.store import FILE, connect, tracking_uri, unavailable
 from .plugin import APP, POLICY_VARIABLE, policy_path
 
 _EMBEDDED = f"{FILE}{(PROJECT_ROOT / 'mlflow.db').as_posix()}"
-_DRAIN_S = 20
+_DRAIN_S = 20  # how long a server that is stopped goes on with what it was asked
+# The names of this machine that no page in a browser can make point elsewhere. MLflow's own list has 10.*, which fits
+# 10.evil.example too. [[] is a bracket in a pattern.
+_LOOPBACK_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*,[::1],[[]::1]:*"
 _CONNECT_SECONDS = "3"  # how long to wait for PostgreSQL's answer before the server starts
+_KEY_VARIABLE = "MLFLOW_CRYPTO_KEK_PASSPHRASE"
 _INSTALL = "start it with `nox -s server`, which installs requirements-server.txt in an environment of its own"
 _DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
 
@@ -45,7 +50,11 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
     _migrate(database)
     if origins := _own_pages():
         os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins)
-    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", POLICY_VARIABLE: str(policy_path())}
+    if _is_loopback(host):
+        os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", _LOOPBACK_HOSTS)
+    policy = policy_path()
+    runs_jobs = "jobs" in team_policy(policy).server_features
+    os.environ |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": str(runs_jobs).lower(), POLICY_VARIABLE: str(policy)}
     from mlflow.cli import server
 
     # One worker, because each keeps policy and logins in its own memory. These two libraries make it fast.
@@ -65,6 +74,13 @@ def _choose_embedded() -> None:
     beside = Path(uri.removeprefix(FILE)).parent if uri.startswith(FILE) else PROJECT_ROOT
     os.environ["MLFLOW_TRACKING_URI"] = os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     os.environ["MLFLOW_ARTIFACTS_DESTINATION"] = (beside / "mlartifacts").as_uri()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _own_pages() -> str:
@@ -93,9 +109,13 @@ def _gate_violations(database: str) -> Iterator[Violation]:
     if find_spec("flask") is None:
         yield Violation("mlflow", "only the part of it for clients is installed", _INSTALL)
     try:
-        team_policy(policy_path())
+        features = team_policy(policy_path()).server_features
     except Refused as refused:
+        features = ()
         yield from refused.violations
+    if "gateway" in features and not os.environ.get(_KEY_VARIABLE):
+        problem = "the gateway would encrypt the keys that it holds with a passphrase that everybody knows"
+        yield Violation(_KEY_VARIABLE, problem, "set it to a long random text, the same at every start")
     yield from _entry_point_violations("mlflow.tracking_store", scheme)
     yield from _entry_point_violations("mlflow.model_registry_store", scheme)
     yield from _entry_point_violations("mlflow.app", APP)

@@ -1,26 +1,36 @@
 """MLflow's stores in a database, with the gate in front of everything that writes. Only `plugin` opens them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from mlflow.entities import LoggedModel, LoggedModelStatus, Run, RunStatus, RunTag
+from mlflow.entities import LoggedModel, LoggedModelStatus, Param, Run, RunInfo, RunStatus, RunTag
 from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
+)
 from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
-from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun
+from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun, SqlTag
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.exc import OperationalError
 
 from ..errors import GATE, Violation
 from ..evidence import MANIFEST
 from ..policy import Policy
 from ..rules import (
     CLOSED,
+    CLOSED_TAGS,
     change_refusal,
     creation_refusal,
     ending_refusal,
@@ -36,6 +46,7 @@ from ..secrets import recordable
 from ..tags import (
     FAILURE_TAG,
     MODEL_ID_TAG,
+    OWN_VERDICT_TAGS,
     PARENT_TAG,
     PROCESS_TAG,
     REPRODUCES,
@@ -43,11 +54,15 @@ from ..tags import (
     RUN_ID_TAG,
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
+    VERDICT_TAGS,
 )
 from .chosen_id import chosen_id
-from .guarded import GuardedRun, evidence
+from .guarded import GuardedRun, TooLarge, evidence
+from .locks import RunLocks
+from .logins import current_login, ownership_refusal, prover_refusal, reader_refusal
 from .promoted import deletion_refusal
 
+_STATE = select(SqlRun.status, SqlRun.user_id).where(SqlRun.run_uuid == bindparam("run_id"))
 # True while a note is written (a tag of the team's own, a name): a run that has ended takes notes too.
 _writing_note: ContextVar[bool] = ContextVar("writing_note", default=False)
 # True while a run may change its RESTATED tags.
@@ -65,6 +80,16 @@ def refuse_request(violation: Violation | None) -> None:
     """Raise *violation*, if there is one, as the error of a bad request: no client sends such a request again."""
     if violation is not None:
         raise MlflowException(str(violation), INVALID_PARAMETER_VALUE)
+
+
+def is_kept_here(location: str | None) -> bool:
+    """Whether *location* of files is one that this server keeps itself, and so guards; None is the place it chooses."""
+    if not location:
+        return True
+    parsed = urlsplit(location)
+    path = unquote(parsed.path)
+    is_plain = path.startswith("/") and ".." not in path.split("/") and not (parsed.netloc or parsed.query)
+    return parsed.scheme == "mlflow-artifacts" and is_plain
 
 
 @contextmanager
@@ -87,13 +112,14 @@ class Gated:
     def __init__(self, policy: Policy, *arguments: Any) -> None:
         self.policy = policy
         self.frozen = frozen(policy)
+        self.locks = RunLocks()
         super().__init__(*arguments)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: list[Any] | None = None) -> str:
-        is_kept_by_server = (artifact_location or "mlflow-artifacts:").startswith("mlflow-artifacts:")
-        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_by_server:
-            problem = f"anybody could change the files of an experiment that keeps them in {artifact_location[:200]!r}"
-            refuse_request(Violation(GATE, problem, "create it without an artifact_location"))
+        refuse_request(reader_refusal("experiment"))
+        if os.environ.get("_MLFLOW_SERVER_SERVE_ARTIFACTS") == "true" and not is_kept_here(artifact_location):
+            problem = f"no run can keep files in {artifact_location[:200]!r}, where the gate could not guard them"
+            refuse_request(Violation(GATE, problem, "create the experiment without an artifact_location"))
         if "_MLFLOW_SERVER_FILE_STORE" not in os.environ:  # MLflow would keep files in the working folder
             # Imported here: this module must load without a project too, so that its databases are refused.
             from ..tracking.store import artifacts_beside
@@ -114,10 +140,12 @@ class Gated:
                 given = inherited(given, around.tags)
                 # A worker knows only the team's experiment, and a client may have named any.
                 experiment_id = around.experiment_id
-        refuse_request(creation_refusal(given, self.policy, _user()))
+        if login := current_login():
+            given["mlflow.user"] = given.get("author", "")
+        refuse_request(creation_refusal(given, self.policy, login))
         own = [RunTag(key, value) for key, value in given.items()]
         with chosen_id(chosen):
-            return super().create_run(experiment_id, user_id, start_time, own, run_name)
+            return super().create_run(experiment_id, login or user_id, start_time, own, run_name)
 
     def _begun(self, run_id: str, given: Mapping[str, str]) -> Run | None:
         """Return the run *run_id* if its client asks for it again, because it lost the answer; None if it is free."""
@@ -132,55 +160,85 @@ class Gated:
         return self.get_run(run_id)
 
     def delete_run(self, run_id: str) -> None:
+        self._require_own(run_id, "it is not deleted")
         refuse_request(deletion_refusal(self, f"run {run_id}", SqlRun.run_uuid == run_id))
         super().delete_run(run_id)
 
     def delete_experiment(self, experiment_id: str) -> None:
         number = int(self.get_experiment(experiment_id).experiment_id)
+        if current_login() is not None:
+            self._require_own_runs(number)
         refuse_request(deletion_refusal(self, f"experiment {number}", SqlRun.experiment_id == number))
         super().delete_experiment(experiment_id)
 
     def update_run_info(self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None) -> Any:
+        self._require_own(run_id, "it neither ends nor changes its name")
         if run_status is None:
             return self._rename(run_id, run_name)
-        wanted, now = RunStatus.to_string(run_status), self.status(run_id)
-        if wanted == now:
+        wanted = RunStatus.to_string(run_status)
+        if self.locks.is_writing(run_id) or wanted == self.status(run_id):
             # A new name, or a client that lost the answer and reports the same end again. The status is not written: it
             # may have changed since it was read.
             return self._rename(run_id, run_name)
-        if now in CLOSED:
-            refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
-        run = self._recorded(run_id)
-        if wanted in CLOSED:
-            refuse_request(ending_refusal(run.tags, run_id, wanted))
-        if wanted == "FINISHED" and (violation := self._finish_violation(run)):
-            self.set_tag(run_id, RunTag(FAILURE_TAG, recordable(violation)))
-            super().update_run_info(run_id, RunStatus.from_string("FAILED"), end_time, run_name)
-            refuse_request(violation)
-        return super().update_run_info(run_id, run_status, end_time, run_name)
+        if run_name:
+            self._rename(run_id, run_name)
+        with self.locks.ending(run_id) as lock:
+            info, violation = self._change_status(run_id, wanted, end_time)
+            lock.has_ended = info.status in CLOSED
+        refuse_request(violation)
+        return info
+
+    def _change_status(self, run_id: str, wanted: str, end_time: int | None) -> tuple[RunInfo, Violation | None]:
+        """Give a run the status *wanted*, or FAILED if it may not finish; return the run and why it may not.
+
+        Raises MlflowException, and changes nothing, if the run may not end now or has ended already. What the run is
+        judged by is read in the transaction that writes the status.
+        """
+        with self.ManagedSessionMaker(read_only=False) as session:
+            row = self._get_run(session, run_id)
+            super()._check_run_is_active(row)
+            now, run, violation = row.status, _guarded(row), None
+            if now in CLOSED:
+                refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
+            if wanted in CLOSED:
+                refuse_request(ending_refusal(run.tags, run_id, wanted))
+            if wanted == "FINISHED" and (violation := self._finish_violation(run)):
+                wanted = "FAILED"
+                session.merge(SqlTag(run_uuid=run_id, key=FAILURE_TAG, value=recordable(violation)))
+            values = {"status": wanted} | ({"end_time": end_time} if end_time is not None else {})
+            still_open = session.query(SqlRun).filter(SqlRun.run_uuid == run_id, SqlRun.status == now)
+            if not still_open.update(values):  # by another process, which writes to the same file
+                session.refresh(row)
+                refuse_request(change_refusal(f"it cannot become {wanted}", run_id, row.status))
+            return row.to_mlflow_entity().info, violation
 
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[RunTag]) -> None:
-        if not metrics and not params:
-            with _set(_writing_note):
-                return super().log_batch(run_id, metrics, params, tags)
-        if params and any(tag.key in RESTATED for tag in tags) and self._has_no_params(run_id):
-            with _set(_restating):
-                return super().log_batch(run_id, metrics, params, tags)
-        return super().log_batch(run_id, metrics, params, tags)
+        with self.locks.writing(run_id):
+            if not metrics and not params:
+                with _set(_writing_note):
+                    return super().log_batch(run_id, metrics, params, tags)
+            if params and any(tag.key in RESTATED for tag in tags) and self._has_no_params(run_id):
+                with _set(_restating):
+                    return super().log_batch(run_id, metrics, params, tags)
+            return super().log_batch(run_id, metrics, params, tags)
+
+    def log_param(self, run_id: str, param: Param) -> None:
+        with self.locks.writing(run_id):
+            super().log_param(run_id, param)
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
-        self._require_free(run_id, {tag.key: tag.value})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {tag.key: tag.value})
             super().set_tag(run_id, tag)
 
     def _set_tags(self, run_id: str, tags: list[RunTag]) -> None:
-        self._require_free(run_id, {tag.key: tag.value for tag in tags})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {tag.key: tag.value for tag in tags})
             super()._set_tags(run_id, tags)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        self._require_free(run_id, {key: None})
-        with _set(_writing_note):
+        with self.locks.writing(run_id), _set(_writing_note):
+            self._require_free(run_id, {key: None})
             super().delete_tag(run_id, key)
 
     def create_logged_model(self, experiment_id: str, *arguments: Any, **options: Any) -> Any:
@@ -230,28 +288,77 @@ class Gated:
                 refuse_request(Violation(GATE, problem, "log it inside that run: mlflow.<library>.log_model(...)"))
         super().log_outputs(run_id, models)
 
+    def _log_model_metrics(self, run_id: str, metrics: list[Any], *arguments: Any, **options: Any) -> None:
+        for model_id in {metric.model_id for metric in metrics} - {None}:
+            source_run = self.get_logged_model(model_id).source_run_id
+            if source_run and source_run != run_id:
+                self.require_open(source_run, "its models take no more metrics")
+        super()._log_model_metrics(run_id, metrics, *arguments, **options)
+
+    def set_trace_tag(self, trace_id: str, key: str, value: str) -> None:
+        if key == MLFLOW_ARTIFACT_LOCATION:
+            problem = f"the server reads the files of trace {trace_id} where it put them, and nowhere else"
+            refuse_request(Violation(GATE, problem, f"leave the tag {key} as it is"))
+        super().set_trace_tag(trace_id, key, value)
+
     def _check_run_is_active(self, run: SqlRun) -> None:
         super()._check_run_is_active(run)
-        if run.status in CLOSED and not _writing_note.get():
+        if not _writing_note.get():
             what = "it takes no more metrics, params, inputs or models"
-            refuse_request(change_refusal(what, run.run_uuid, run.status))
+            if run.status in CLOSED:
+                refuse_request(change_refusal(what, run.run_uuid, run.status))
+            refuse_request(ownership_refusal(run.run_uuid, run.user_id or "", what))
 
     def status(self, run_id: str) -> str:
         """Return the status of a run, e.g. ``RUNNING``; raises MlflowException if the run does not exist."""
-        with self.ManagedSessionMaker(read_only=False) as session:
-            return self._get_run(session, run_id).status
+        return self._state(run_id)[0]
+
+    def _state(self, run_id: str) -> tuple[str, str]:
+        """Return the status of a run and whose it is."""
+        # Asked for every upload. A session of MLflow, with its settings for SQLite, takes ten times as long.
+        try:
+            with self.engine.connect() as connection:
+                row = connection.execute(_STATE, {"run_id": run_id}).one_or_none()
+        except OperationalError as error:
+            raise MlflowException(error, TEMPORARILY_UNAVAILABLE) from error
+        if row is None:
+            raise MlflowException(f"Run with id={run_id} not found", RESOURCE_DOES_NOT_EXIST)
+        return row.status, row.user_id or ""
 
     def require_open(self, run_id: str, what: str) -> None:
-        """Raise MlflowException if the run has ended; *what* is a clause such as ``it takes no more files``."""
-        if (status := self.status(run_id)) in CLOSED:
+        """Raise MlflowException if the run has ended, or is not the run of who is logged in.
+
+        *what* is a clause such as ``it takes no more files``.
+        """
+        status, owner = self._state(run_id)
+        if status in CLOSED:
             refuse_request(change_refusal(what, run_id, status))
+        refuse_request(ownership_refusal(run_id, owner, what))
+
+    def _require_own(self, run_id: str, what: str) -> None:
+        if current_login() is not None:
+            refuse_request(ownership_refusal(run_id, self._state(run_id)[1], what))
+
+    def _require_own_runs(self, experiment: int) -> None:
+        """Refuse to delete an experiment that has a run of somebody else."""
+        with self.ManagedSessionMaker(read_only=False) as session:
+            owners = session.query(SqlRun.user_id, func.min(SqlRun.run_uuid)).filter(SqlRun.experiment_id == experiment)
+            found = owners.group_by(SqlRun.user_id).all()
+        for owner, run_id in found:
+            refuse_request(ownership_refusal(run_id, owner or "", f"experiment {experiment} is not deleted"))
 
     def _require_free(self, run_id: str, wanted: Mapping[str, str | None]) -> None:
         """Refuse to change a frozen tag. *wanted*: {tag: its new value, or None to delete the tag}."""
         asked = wanted.keys() & (self.frozen - RESTATED if _restating.get() else self.frozen)
-        if not asked:
+        recorded = wanted.keys() & CLOSED_TAGS
+        self._require_verdict_allowed(run_id, wanted.keys())
+        if not asked and not recorded:
             return
         tags = self._recorded(run_id).tags
+        if late := sorted(tag for tag in recorded if tags.get(tag) != wanted[tag]):
+            self.require_open(run_id, f"{', '.join(late)} cannot change now")
+        if any(tags.get(key) != wanted[key] for key in asked):
+            self._require_own(run_id, f"{', '.join(sorted(asked))} cannot change")
         differing = {key for key in asked if tags.get(key) != wanted[key]}
         if FAILURE_TAG in differing:
             if FAILURE_TAG in tags or self.status(run_id) == "FINISHED":
@@ -268,6 +375,13 @@ class Gated:
             self.require_open(run_id, f"it cannot be given {', '.join(added)} now")
             if PARENT_TAG in added:
                 self._require_outside(run_id, wanted[PARENT_TAG])
+
+    def _require_verdict_allowed(self, run_id: str, tags: Set[str]) -> None:
+        """Refuse verdicts of those whose verdicts do not count."""
+        if tags & VERDICT_TAGS:
+            refuse_request(prover_refusal(self.policy, f"the verdict on run {run_id}"))
+        if tags & OWN_VERDICT_TAGS:
+            self._require_own(run_id, "its verdict stays as it is")
 
     def _require_outside(self, run_id: str, parent: str) -> None:
         """Refuse to add a run inside *parent* if that has ended, or is the run itself or inside it."""
@@ -303,16 +417,18 @@ class Gated:
         return self._finish_violation(self._recorded(run_id))
 
     def _finish_violation(self, run: GuardedRun) -> Violation | None:
-        for around in outward(run, attrgetter("tags"), self._recorded):
-            if MANIFEST in (files := evidence(around)):
-                break
+        try:
+            for around in outward(run, attrgetter("tags"), self._recorded):
+                if MANIFEST in (files := evidence(around)):
+                    break
+        except TooLarge as error:
+            problem = f"run {run.run_id} cannot finish, because its evidence is too large: {error}"
+            return Violation(GATE, problem, "record it with `tracked_run(config)`, which says so before the start")
         return finish_refusal(run.tags, around.params, files, self.policy)
 
     def _recorded(self, run_id: str) -> GuardedRun:
         with self.ManagedSessionMaker(read_only=False) as session:
-            run = self._get_run(session, run_id)
-            tags, params = ({each.key: each.value for each in many} for many in (run.tags, run.params))
-            return GuardedRun(run_id, str(run.experiment_id), run.artifact_uri, tags, params)
+            return _guarded(self._get_run(session, run_id))
 
 
 class GatedStore(Gated, SqlAlchemyStore):
@@ -323,10 +439,6 @@ class GatedWorkspaceStore(Gated, WorkspaceAwareSqlAlchemyStore):
     """The store of a server with workspaces."""
 
 
-def _user() -> str | None:
-    """Return who is logged in, according to MLflow's basic-auth app; None on a server without logins."""
-    try:
-        from flask import g, has_app_context
-    except ImportError:  # no server, and then no flask
-        return None
-    return g.get("mlflow_authenticated_user") if has_app_context() else None
+def _guarded(row: SqlRun) -> GuardedRun:
+    tags, params = ({each.key: each.value for each in many} for many in (row.tags, row.params))
+    return GuardedRun(row.run_uuid, str(row.experiment_id), row.artifact_uri, tags, params)

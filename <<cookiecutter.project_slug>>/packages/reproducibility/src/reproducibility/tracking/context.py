@@ -80,7 +80,9 @@ class ProvenanceContext:
             refusals, tags = refused.violations, {}
         else:
             refusals = provenance.refusals
-            tags = {**provenance.tags, PROCESS_TAG: this_process()}
+            # MLflow's own provider takes the address of the remote as it is, with a token that it may contain.
+            address = {"mlflow.source.git.repoURL": provenance.git.remote} if provenance.git else {}
+            tags = {**provenance.tags, **address, PROCESS_TAG: this_process()}
             if provenance.git and provenance.git.dirty:
                 changes = "the work tree has changes, and a plain run does not record them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)

@@ -13,6 +13,8 @@ from ..config.yaml import parse_yaml, to_yaml
 from ..digest import canonical
 from ..display import listed, require_working_directory
 from ..errors import Refused, Violation, refuse
+from ..evidence import CONFIG, MANIFEST, PATCH, size_problem
+from ..lockfile import LOCK
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
 from ..provenance.code import foreign_code, imported_files, is_committed
@@ -52,6 +54,7 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
     ]
     if problem := _unrecordable(provenance.values):
         raise Refused([*found, problem])
+    found += _oversized(provenance)
     text = {key: str(value) for key, value in tags.items()}
     found += [
         Violation(key, f"the tag is {value!r}, not text", f"write it as {text[key]!r}")
@@ -142,6 +145,18 @@ def _base_image_packages(provenance: Provenance) -> Iterator[Violation]:
         yield Violation("base_image_packages", problem, fix)
 
 
+def _oversized(provenance: Provenance) -> Iterator[Violation]:
+    fixes = {
+        MANIFEST: "let data.path name fewer files, such as archives: the manifest lists each",
+        CONFIG: "move what is no setting into a file below data.path",
+        LOCK: "lock fewer packages",
+        PATCH: "commit the changes",
+    }
+    for name, content in provenance.evidence.items():
+        if problem := size_problem(name, len(content)):
+            yield Violation("evidence", problem, fixes[name])
+
+
 def _unrecordable(values: Mapping[str, Any]) -> Violation | None:
     fix = "use text, finite numbers, true, false, null, lists and dicts of them"
     try:
@@ -168,7 +183,9 @@ def _unfit(kind: str, recorded: Mapping[str, str]) -> Iterator[Violation]:
         if len(value) > _LONGEST[kind]:
             problem = f"the {kind} has {len(value)} characters, more than the {_LONGEST[kind]} that MLflow keeps"
             yield Violation(key, problem, "shorten it, or put it into a file under data/ and name the file")
-        for secret in sorted(set(secrets_in(value.encode("utf-8", "replace")).values())):
+        # With its name, as it would be written in code: the name may say that the value is a password.
+        text = f'{key} = "{value}" {value}'
+        for secret in sorted(set(secrets_in(text.encode("utf-8", "replace")).values())):
             yield Violation(key, f"the {kind} looks like {secret}", "keep it in the environment and read it from there")
 
 
