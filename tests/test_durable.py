@@ -268,6 +268,15 @@ def test_a_run_that_was_begun_offline_is_judged_when_it_is_synced(stage: Stage, 
     assert stage.workbench.run("repro", "validate", journal.name, env=stage.env).returncode == 0
 
 
+def test_commands_say_where_a_run_is_that_waits(stage: Stage, tmp_path: Path) -> None:
+    journal = begin_offline(stage, tmp_path)
+    done = stage.workbench.run("repro", "validate", journal.name, env=stage.env)
+    assert (done.returncode, "repro sync ships it from this machine" in done.stderr) == (2, True)
+    audit = stage.workbench.run("repro", "audit", "--json", env=stage.env)
+    assert json.loads(audit.stdout)["waiting"] == [journal.name]
+    assert stage.sync(journal.name).returncode == 0
+
+
 def rewrite(journal: Path, change: Callable[[dict], dict | None]) -> None:
     """Change the entries of a log as somebody would who knows its form; None takes an entry away."""
     from zlib import crc32
@@ -316,6 +325,38 @@ def test_a_run_does_not_begin_offline_where_no_server_is_needed(stage: Stage, tm
         *["repro", "train", "configs/experiment.yaml", "--offline"], env={"MLFLOW_TRACKING_URI": "sqlite:///x.db"}
     )
     assert (done.returncode, "--offline: the runs are kept in" in done.stderr) == (2, True)
+
+
+def test_a_run_does_not_begin_offline_where_the_policy_refuses_it(stage: Stage) -> None:
+    stage.workbench.edit("configs/base.yaml", "offline_runs: record", "offline_runs: refuse")
+    try:
+        done = stage.workbench.run("repro", "train", "configs/experiment.yaml", "--offline", env=stage.env)
+    finally:
+        stage.workbench.edit("configs/base.yaml", "offline_runs: refuse", "offline_runs: record")
+    assert done.returncode == 2
+    assert "the policy says `offline_runs: refuse`" in done.stderr
+    assert stage.waiting() == []
+
+
+# --- The embedded database, which needs no journal.
+
+
+def test_an_embedded_database_that_another_process_locks_for_seconds_loses_nothing(
+    stage: Stage, tmp_path: Path
+) -> None:
+    store = tmp_path / "mlflow.db"
+    with ThreadPoolExecutor(1) as pool:
+        played = pool.submit(stage.play, "plain", tmp_path, MLFLOW_TRACKING_URI=f"sqlite:///{store}")
+        wait_for(tmp_path / "ready", played)
+        with closing(sqlite3.connect(store, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            (tmp_path / "stopped").touch()
+            time.sleep(6)
+            database.execute("COMMIT")
+        done = played.result()
+    assert done.returncode == 0, done.stderr
+    run = stage.workbench.runs(store)["left"]
+    assert (run.status, run.metrics) == ("FINISHED", {"loss": 2.0})
 
 
 # --- Ids that a client chooses.

@@ -23,7 +23,7 @@ from ..provenance.gather import author, entry_point
 from ..reproduce.environment import child_variables
 from ..reproduce.process import Process, limited
 from ..tracking.recorded import RecordedRun
-from ..tracking.store import FILE, tracking_uri, unavailable
+from ..tracking.store import FILE, is_offline, tracking_uri, unavailable
 from .engine import Program, find_engine
 from .image import build
 
@@ -55,7 +55,7 @@ def train(config: Path, overrides: Sequence[str], *, as_json: bool, snapshot: bo
     uri = tracking_uri()
     variables = _variables(uri)
     script = [_script(), "--config", _in_image(config), *(f"--set={change}" for change in overrides)]
-    script += ["--json"] * as_json
+    script += ["--offline"] * is_offline() + ["--json"] * as_json
     settings = [*_settings(engine, uri, [_data(config, overrides)], variables), "--entrypoint=python"]
     if all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         settings += ["--interactive", "--tty"]

@@ -9,6 +9,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -24,9 +26,16 @@ _AT_EXIT_S = 5.0
 _lock = threading.Lock()
 _journals: dict[str, Journal] = {}
 _left: set[str] = set()  # the runs that ended while their server was away
-_away: dict[str, str] = {}  # {address of a server that is away: why}
+_away: dict[str, float] = {}  # {address of a server: when it last did not answer}
 _said: set[str] = set()
 _thread: threading.Thread | None = None
+
+
+def _never() -> bool:
+    return False
+
+
+_gives_up: Callable[[], bool] = _never
 
 
 def add(journal: Journal) -> None:
@@ -61,8 +70,8 @@ def waiting_line(journal: Journal) -> str:
 
 
 def is_away(journal: Journal) -> bool:
-    """Whether the server of *journal* did not answer when it was last asked."""
-    return journal.header.uri in _away
+    """Whether the server of *journal* did not answer a moment ago."""
+    return time.monotonic() - _away.get(journal.header.uri, -_LONGEST_PAUSE_S) < _LONGEST_PAUSE_S
 
 
 def note(journal: Journal, error: Exception) -> None:
@@ -71,7 +80,7 @@ def note(journal: Journal, error: Exception) -> None:
     if isinstance(error, Away):
         with _lock:
             is_new = uri not in _away
-            _away[uri] = str(error)
+            _away[uri] = time.monotonic()
         text = f"the tracking server {uri} is away ({error}); the run goes on, and what it says is kept on this machine"
     else:
         text = f"run {journal.run_id}: {recordable(error)}"
@@ -101,16 +110,32 @@ def _ship_for_ever() -> None:
                 _note_answer(journal)
             except Away as error:
                 note(journal, error)
+            except RefusedByServer as error:  # of the end of a run that was left: the server has made the run FAILED
+                note(journal, error)
+                drop(journal)
             except Exception as error:  # the thread must not end: what it leaves behind is told at the end of the run
                 note(journal, error)
             if not journal.exists:
+                if journal.run_id in _left:
+                    click.echo(f"run {journal.run_id} is recorded at {journal.header.uri} now", err=True)
                 drop(journal)
+
+
+@contextmanager
+def giving_up(condition: Callable[[], bool]) -> Iterator[None]:
+    """Inside, the end of a run waits no longer for its server once *condition* holds, such as after Ctrl-C."""
+    global _gives_up
+    before, _gives_up = _gives_up, condition
+    try:
+        yield
+    finally:
+        _gives_up = before
 
 
 def deliver_with_bar(journal: Journal, patience_s: float) -> None:
     """Ship *journal* with the end of its run, and show a progress bar on a terminal; raises as `shipping.deliver`."""
     with progress_bar(journal.bytes_waiting(), "recording the last entries") as progress:
-        deliver(journal, patience_s, end=True, progress=progress)
+        deliver(journal, patience_s, end=True, progress=progress, gives_up=_gives_up)
     _note_answer(journal)
 
 
@@ -123,7 +148,7 @@ def _release() -> None:
         try:
             deliver(journal, _AT_EXIT_S)
             journal.remove()
-        except (Away, RefusedByServer):
+        except Exception:  # whatever it is, it is told when somebody ships the run
             journal.update(is_released=True)
             click.echo(waiting_line(journal), err=True)
 

@@ -55,10 +55,17 @@ def ship(
         raise Away("another process of this machine is shipping the run") from None
 
 
-def deliver(journal: Journal, patience_s: float, *, end: bool = False, progress: Progress | None = None) -> None:
+def deliver(
+    journal: Journal,
+    patience_s: float,
+    *,
+    end: bool = False,
+    progress: Progress | None = None,
+    gives_up: Callable[[], bool] = lambda: False,
+) -> None:
     """Ship *journal* and wait for the server, as long as there was progress within the last *patience_s* seconds.
 
-    Raises as `ship` does.
+    gives_up: asked about once a second whether to wait no longer. Raises as `ship` does.
     """
     pause, since, shipped = _FIRST_PAUSE_S, time.monotonic(), journal.shipped()
     while True:
@@ -68,9 +75,11 @@ def deliver(journal: Journal, patience_s: float, *, end: bool = False, progress:
             now = time.monotonic()
             if (now_shipped := journal.shipped()) != shipped:
                 pause, since, shipped = _FIRST_PAUSE_S, now, now_shipped
-            if now - since >= patience_s:
+            until = min(now + pause, since + patience_s)
+            while time.monotonic() < until and not gives_up():
+                time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+            if now - since >= patience_s or gives_up():
                 raise
-            time.sleep(min(pause, max(0.0, patience_s - (now - since))))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 

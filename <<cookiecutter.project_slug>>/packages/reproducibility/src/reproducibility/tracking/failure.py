@@ -59,6 +59,11 @@ class Interruption:
     def hold(self) -> None:
         self._held = True
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a signal has arrived that is held back."""
+        return self._pending is not None
+
     def release(self) -> None:
         self._held = False
         if self._pending is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config.values import config_digest
 from ..config.yaml import decoded, parse_yaml
-from ..delivery.journal import journals
+from ..delivery.journal import Journal, journals
 from ..digest import canonical, digest
 from ..display import listed, one_line
 from ..errors import Unreadable, Violation, refuse
@@ -95,6 +95,7 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
     """
     if last := _LAST.fullmatch(reference):
         return _last(client, int(last[1] or 0))
+    _require_begun(client, reference)
     with reachable(client.tracking_uri):
         if _PREFIX.fullmatch(reference):
             runs = search_runs(client, f"attributes.run_id LIKE '{reference}%'")
@@ -105,11 +106,16 @@ def find_run(client: "MlflowClient", reference: str) -> "Run":
                 return runs[0]
         elif (run := _get(client, reference)) is not None:
             return run
-    if reference and any(folder.name.startswith(reference) for folder in journals()):
-        problem = f"{without_credentials(client.tracking_uri)} does not have run {reference[:80]} yet"
-        refuse("run id", problem, "repro sync ships it from this machine")
     fix = "copy the id from the run's page or from what the training printed; MLFLOW_TRACKING_URI says where to look"
     refuse("run id", f"{without_credentials(client.tracking_uri)} has no run {reference[:80]!r}", fix)
+
+
+def _require_begun(client: "MlflowClient", reference: str) -> None:
+    """Raise Refused if the run is on this machine only, because it was begun offline."""
+    begun_here = (Journal.find(folder.name) for folder in journals() if reference and folder.name.startswith(reference))
+    if any(journal is not None and not journal.header.is_created for journal in begun_here):
+        problem = f"{without_credentials(client.tracking_uri)} does not have run {reference[:80]} yet"
+        refuse("run id", problem, "repro sync ships it from this machine")
 
 
 def read_run(client: "MlflowClient", run: "Run", experiment: "Experiment | None" = None) -> RecordedRun:

@@ -67,6 +67,8 @@ def tracked_run(
     client = connect(create=True)
     import mlflow
 
+    from ..delivery.shipper import giving_up
+
     trust_by_policy()
     experiment = experiment_id(client, str(provenance.values["experiment_name"]))
     if not is_offline():
@@ -106,7 +108,7 @@ def tracked_run(
                 raise
             raise raised from error
         try:
-            with reachable(client.tracking_uri):
+            with reachable(client.tracking_uri), giving_up(lambda: interruption.is_pending):
                 _end(client, run_id, parent, "FINISHED")
         except Refused as refused:  # by the gate of the store, which has made the run FAILED
             raise RunIncomplete(refused.violations) from None
