@@ -40,14 +40,6 @@ class Stage:
     def sync(self, *options: str, **env: str) -> CompletedProcess[str]:
         return self.workbench.run("repro", "sync", *options, env=self.env | env)
 
-    def kill_server(self) -> None:
-        """As a machine does that loses its power: the server and the worker that it started."""
-        main = self.server.process.pid
-        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
-        for pid in [main, *workers]:
-            os.kill(pid, signal.SIGKILL)
-        self.server.process.wait()
-
     def status(self, name: str) -> str:
         return self.workbench.runs(self.store)[name].status
 
@@ -100,7 +92,7 @@ def wait_for(file: Path, played: "Future[CompletedProcess[str]]") -> None:
 
 def test_an_outage_costs_a_training_nothing(stage: Stage, tmp_path: Path) -> None:
     with beside(stage, "outage", tmp_path, "ready") as played:
-        stage.kill_server()
+        stage.server.kill()
         (tmp_path / "stopped").touch()
         wait_for(tmp_path / "through", played)  # the training goes on without its server
         stage.server.start()
@@ -136,7 +128,7 @@ def everything_was_recorded(stage: Stage) -> None:
 
 def test_a_run_whose_server_stays_away_waits_for_sync(stage: Stage, tmp_path: Path) -> None:
     with beside(stage, "plain", tmp_path, "ready") as played:
-        stage.kill_server()
+        stage.server.kill()
         (tmp_path / "stopped").touch()
         done = played.result()
     try:
@@ -165,7 +157,7 @@ def test_a_server_that_is_restarted_all_the_time_loses_nothing_of_many_processes
     with beside(stage, "crowd", tmp_path, "ready") as played:
         for _ in range(3):
             time.sleep(1)
-            stage.kill_server()
+            stage.server.kill()
             stage.server.start()
         done = played.result()
     assert done.returncode == 0, done.stderr
