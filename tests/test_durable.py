@@ -16,10 +16,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
+from threading import Event
+from uuid import uuid4
 
 import pytest
 from conftest import code_of
-from reproducibility.delivery.journal import Damaged, Header, Journal
+from reproducibility.delivery.journal import Damaged, Header, Journal, journals
 from tracking_server import TrackingServer
 from workbench import Workbench
 
@@ -368,3 +370,21 @@ def test_a_line_that_was_changed_later_is_named_and_what_is_before_it_is_read(jo
     assert next(entries)[0]["log"]["metrics"][0]["value"] == 0
     with pytest.raises(Damaged, match=rf"run\.log was changed after .* ends at byte {len(lines[0] + lines[1])}"):
         next(entries)
+
+
+def test_a_journal_is_found_while_others_come_and_go(journal: Journal) -> None:
+    done = Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            Journal.create(uuid4().hex, journal.header).remove()
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            others = [pool.submit(come_and_go) for _ in range(2)]
+            for _ in range(20_000):
+                assert journal.folder in list(journals())
+        finally:
+            done.set()
+        for other in others:
+            other.result()

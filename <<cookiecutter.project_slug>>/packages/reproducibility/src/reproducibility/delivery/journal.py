@@ -302,10 +302,11 @@ def remove_leftovers() -> None:
 
 def journals() -> Iterator[Path]:
     """Yield the folder of each journal on this machine, the oldest first."""
-    with suppress(FileNotFoundError):
-        headers = [path / _HEADER for path in root().iterdir() if not path.name.startswith(_REMOVED)]
-        found = [(header.stat().st_mtime, header.parent) for header in headers if header.exists()]
-        yield from (folder for _, folder in sorted(found))
+    found = []
+    for header in root().glob(f"*/{_HEADER}"):
+        with suppress(FileNotFoundError):  # another process ships its run meanwhile
+            found.append((header.stat().st_mtime, header.parent))
+    yield from (folder for _, folder in sorted(found) if not folder.name.startswith(_REMOVED))
 
 
 def offline_experiment(name: str | None) -> str:
