@@ -4,9 +4,7 @@ The runs are in tests/scripts/durable.py. The server is a real one, and is kille
 """
 
 import json
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import time
@@ -279,6 +277,19 @@ def with_another_seed(entry: dict) -> dict:
     if "seed" in entry.get("log", {}).get("params", {}):
         entry["log"]["params"]["seed"] = "2"
     return entry
+
+
+def test_two_syncs_at_once_ship_each_run_once(stage: Stage, tmp_path: Path) -> None:
+    begun = [begin_offline(stage, tmp_path).name for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        syncs = [pool.submit(stage.sync) for _ in range(2)]
+        listed = pool.submit(stage.sync, "--status", "--json")
+    for sync in syncs:
+        assert sync.result().returncode == 0, sync.result().stdout + sync.result().stderr
+    assert listed.result().stderr == ""
+    assert stage.waiting() == []
+    ended = [(run.id, run.status) for run in stage.workbench.every_run(stage.store) if run.id in begun]
+    assert sorted(ended) == sorted((run_id, "FINISHED") for run_id in begun)
 
 
 @pytest.mark.parametrize("forged", ["no token", "another seed", "other evidence", "another commit", "no commit"])
