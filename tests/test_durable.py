@@ -279,6 +279,15 @@ def with_another_seed(entry: dict) -> dict:
     return entry
 
 
+def test_what_is_logged_around_files_is_shipped_in_one_request(stage: Stage, tmp_path: Path) -> None:
+    begin_offline(stage, tmp_path)
+    before = stage.server.log.stat().st_size
+    assert stage.sync().returncode == 0
+    asked = re.findall(r'"[A-Z]+ /api/2.0/(\S+) HTTP', stage.server.log.read_bytes()[before:].decode())
+    assert asked.count("mlflow/runs/log-batch") == 1
+    assert len([path for path in asked if path.startswith("mlflow-artifacts/artifacts/")]) == 3
+
+
 def test_two_syncs_at_once_ship_each_run_once(stage: Stage, tmp_path: Path) -> None:
     begun = [begin_offline(stage, tmp_path).name for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
