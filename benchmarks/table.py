@@ -50,6 +50,14 @@ class AtMostSeconds:
 
 
 @dataclass(frozen=True)
+class All:
+    """Ours are as many as the peer's: none is missing."""
+
+    def judge(self, ours: float, theirs: float) -> tuple[str, str, bool]:
+        return f"{ours:,} of {theirs:,}", "all", ours == theirs
+
+
+@dataclass(frozen=True)
 class Row:
     """One comparison, in seconds or as a count. Where `missing` says why, the peer or both were not measured."""
 

@@ -4,9 +4,7 @@ The runs are in tests/scripts/durable.py. The server is a real one, and is kille
 """
 
 import json
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import time
@@ -16,10 +14,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
+from threading import Event
+from uuid import uuid4
 
 import pytest
 from conftest import code_of
-from reproducibility.delivery.journal import Damaged, Header, Journal
+from reproducibility.delivery.journal import Damaged, Header, Journal, journals
 from tracking_server import TrackingServer
 from workbench import Workbench
 
@@ -39,14 +39,6 @@ class Stage:
 
     def sync(self, *options: str, **env: str) -> CompletedProcess[str]:
         return self.workbench.run("repro", "sync", *options, env=self.env | env)
-
-    def kill_server(self) -> None:
-        """As a machine does that loses its power: the server and the worker that it started."""
-        main = self.server.process.pid
-        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
-        for pid in [main, *workers]:
-            os.kill(pid, signal.SIGKILL)
-        self.server.process.wait()
 
     def status(self, name: str) -> str:
         return self.workbench.runs(self.store)[name].status
@@ -100,7 +92,7 @@ def wait_for(file: Path, played: "Future[CompletedProcess[str]]") -> None:
 
 def test_an_outage_costs_a_training_nothing(stage: Stage, tmp_path: Path) -> None:
     with beside(stage, "outage", tmp_path, "ready") as played:
-        stage.kill_server()
+        stage.server.kill()
         (tmp_path / "stopped").touch()
         wait_for(tmp_path / "through", played)  # the training goes on without its server
         stage.server.start()
@@ -136,7 +128,7 @@ def everything_was_recorded(stage: Stage) -> None:
 
 def test_a_run_whose_server_stays_away_waits_for_sync(stage: Stage, tmp_path: Path) -> None:
     with beside(stage, "plain", tmp_path, "ready") as played:
-        stage.kill_server()
+        stage.server.kill()
         (tmp_path / "stopped").touch()
         done = played.result()
     try:
@@ -165,7 +157,7 @@ def test_a_server_that_is_restarted_all_the_time_loses_nothing_of_many_processes
     with beside(stage, "crowd", tmp_path, "ready") as played:
         for _ in range(3):
             time.sleep(1)
-            stage.kill_server()
+            stage.server.kill()
             stage.server.start()
         done = played.result()
     assert done.returncode == 0, done.stderr
@@ -296,6 +288,28 @@ def with_another_seed(entry: dict) -> dict:
     return entry
 
 
+def test_what_is_logged_around_files_is_shipped_in_one_request(stage: Stage, tmp_path: Path) -> None:
+    begin_offline(stage, tmp_path)
+    before = stage.server.log.stat().st_size
+    assert stage.sync().returncode == 0
+    asked = re.findall(r'"[A-Z]+ /api/2.0/(\S+) HTTP', stage.server.log.read_bytes()[before:].decode())
+    assert asked.count("mlflow/runs/log-batch") == 1
+    assert len([path for path in asked if path.startswith("mlflow-artifacts/artifacts/")]) == 3
+
+
+def test_two_syncs_at_once_ship_each_run_once(stage: Stage, tmp_path: Path) -> None:
+    begun = [begin_offline(stage, tmp_path).name for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        syncs = [pool.submit(stage.sync) for _ in range(2)]
+        listed = pool.submit(stage.sync, "--status", "--json")
+    for sync in syncs:
+        assert sync.result().returncode == 0, sync.result().stdout + sync.result().stderr
+    assert listed.result().stderr == ""
+    assert stage.waiting() == []
+    ended = [(run.id, run.status) for run in stage.workbench.every_run(stage.store) if run.id in begun]
+    assert sorted(ended) == sorted((run_id, "FINISHED") for run_id in begun)
+
+
 @pytest.mark.parametrize("forged", ["no token", "another seed", "other evidence", "another commit", "no commit"])
 def test_a_forged_journal_does_not_pass_the_gate(stage: Stage, tmp_path: Path, forged: str) -> None:
     journal = begin_offline(stage, tmp_path)
@@ -417,3 +431,21 @@ def test_a_line_that_was_changed_later_is_named_and_what_is_before_it_is_read(jo
     assert next(entries)[0]["log"]["metrics"][0]["value"] == 0
     with pytest.raises(Damaged, match=rf"run\.log was changed after .* ends at byte {len(lines[0] + lines[1])}"):
         next(entries)
+
+
+def test_a_journal_is_found_while_others_come_and_go(journal: Journal) -> None:
+    done = Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            Journal.create(uuid4().hex, journal.header).remove()
+
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            others = [pool.submit(come_and_go) for _ in range(2)]
+            for _ in range(20_000):
+                assert journal.folder in list(journals())
+        finally:
+            done.set()
+        for other in others:
+            other.result()

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -65,6 +67,14 @@ class TrackingServer:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+    def kill(self) -> None:
+        """End it as a machine does that loses its power: the server, and the worker that it started."""
+        main = self.process.pid
+        workers = [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        for pid in [main, *workers]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def ask(
         self,

@@ -181,11 +181,21 @@ class Journal:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._log))
 
     def flush(self) -> None:
-        """Let the disk have what this process wrote: from then on a power cut does not lose it either."""
+        """Let the disk have what this process wrote: from then on a power cut does not lose it either.
+
+        Other threads append meanwhile: a busy disk takes up to a second.
+        """
         with self._lock:
-            if self._descriptor is not None and not self._is_flushed:
-                getattr(os, "fdatasync", os.fsync)(self._descriptor)
-                self._is_flushed = True
+            if self._descriptor is None or self._is_flushed:
+                return
+            descriptor, self._is_flushed = os.dup(self._descriptor), True
+        try:
+            getattr(os, "fdatasync", os.fsync)(descriptor)
+        except OSError:
+            self._is_flushed = False
+            raise
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         with self._lock:
@@ -307,10 +317,11 @@ def remove_leftovers() -> None:
 
 def journals() -> Iterator[Path]:
     """Yield the folder of each journal on this machine, the oldest first."""
-    with suppress(FileNotFoundError):
-        headers = [path / _HEADER for path in root().iterdir() if not path.name.startswith(_REMOVED)]
-        found = [(header.stat().st_mtime, header.parent) for header in headers if header.exists()]
-        yield from (folder for _, folder in sorted(found))
+    found = []
+    for header in root().glob(f"*/{_HEADER}"):
+        with suppress(FileNotFoundError):  # another process ships its run meanwhile
+            found.append((header.stat().st_mtime, header.parent))
+    yield from (folder for _, folder in sorted(found) if not folder.name.startswith(_REMOVED))
 
 
 def offline_experiment(name: str | None) -> str:

@@ -1,13 +1,15 @@
 """Shipping: the server gets what a journal holds, in its order, in batches, each entry once.
 
 An entry that was sent but not answered is sent again. That changes nothing on the server: a point of a metric has its
-time from the call that logged it, a param its value, a file its path, and a run its id. At most one batch is repeated.
+time from the call that logged it, a param its value, a file its path, and a run its id. At most one batch is repeated,
+with the files between its entries.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from .server import API, Away, EntriesRefused, RefusedByServer, Server
 # What MLflow takes in one request.
 _MOST = {"metrics": 1000, "params": 100, "tags": 100}
 _MOST_IN_ALL = 1000
+_MOST_FILE_BYTES = 1_000_000  # so much of files is sent again with a batch
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 
 Progress = Callable[[int], None]  # is told how many bytes of the logs were shipped since the last call
@@ -153,26 +156,32 @@ class _Shipment:
         for entry, offset in self.journal.entries(log, self.offsets.get(log, 0)):
             if "log" in entry:
                 if not batch.takes(entry["log"]):
-                    self._send_batch(batch, log)
-                    batch = _Batch()
+                    batch = self._send_batch(batch, log)
                 batch.add(entry["log"], offset)
-                continue
-            self._send_batch(batch, log)
-            batch = _Batch()
-            if "end" in entry:
+            elif "end" in entry:
+                self._send_batch(batch, log)
                 if self.with_end:
                     self._end(entry["end"], log, offset)
                 return
-            self._send(entry)
-            self._note(log, offset)
-            if "file" in entry:
-                self.journal.file(entry["file"]).unlink(missing_ok=True)
+            else:
+                copy = self.journal.file(entry["file"]) if "file" in entry else None
+                if batch.size and batch.file_bytes + (copy.stat().st_size if copy else 0) > _MOST_FILE_BYTES:
+                    batch = self._send_batch(batch, log)
+                self._send(entry)
+                batch.pass_over(copy, offset)
+                if not batch.size:
+                    batch = self._send_batch(batch, log)
         self._send_batch(batch, log)
 
-    def _send_batch(self, batch: "_Batch", log: str) -> None:
+    def _send_batch(self, batch: "_Batch", log: str) -> "_Batch":
+        """Send a batch, note that the server has everything up to its offset, and return an empty batch."""
         if batch.size:
             self._send_items(batch.items())
+        if batch.offset:
             self._note(log, batch.offset)
+        for copy in batch.files:
+            copy.unlink(missing_ok=True)
+        return _Batch()
 
     def _send_items(self, items: list[tuple[str, Any]]) -> None:
         """Send a batch. If the server refuses it, send each half, so that only what is wrong stays behind."""
@@ -268,12 +277,18 @@ class _Shipment:
 
 
 class _Batch:
-    """Entries that are sent in one request. offset: where the log goes on behind them."""
+    """Entries that are sent in one request. offset: where the log goes on behind them.
+
+    Files and other requests between these entries are sent before the batch, so that they do not cut the batch in two.
+    files: the copies of these files, which are kept until the batch was sent: after an outage all of it is sent again.
+    """
 
     def __init__(self) -> None:
         self.metrics: list[Any] = []
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
+        self.files: list[Path] = []
+        self.file_bytes = 0
         self.offset = 0
 
     @property
@@ -295,6 +310,13 @@ class _Batch:
         self.metrics += log.get("metrics", ())
         self.params |= log.get("params", {})
         self.tags |= log.get("tags", {})  # of two values of one tag the later one counts
+        self.offset = offset
+
+    def pass_over(self, copy: Path | None, offset: int) -> None:
+        """Go on behind a file, whose copy this is, or behind another request. It was sent."""
+        if copy is not None:
+            self.files.append(copy)
+            self.file_bytes += copy.stat().st_size
         self.offset = offset
 
     def items(self) -> list[tuple[str, Any]]:

@@ -68,7 +68,8 @@ class Outcome:
 
 def waiting_runs() -> list[WaitingRun]:
     """Return every run that waits on this machine, the oldest first."""
-    return [_waiting(folder.name) for folder in journals()]
+    found = [_waiting(folder.name) for folder in journals()]
+    return [run for run in found if run is not None]
 
 
 def sync(reference: str | None = None, *, dead: bool = False) -> list[Outcome]:
@@ -106,11 +107,11 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     return max((outcome.exit_status for outcome in outcomes), default=0)
 
 
-def _waiting(run_id: str) -> WaitingRun:
+def _waiting(run_id: str) -> WaitingRun | None:
+    """Return the run that waits; None if another process has shipped the run meanwhile."""
     try:
-        journal = Journal.find(run_id)
-        if journal is None:  # shipped meanwhile
-            return WaitingRun(run_id, "", RECORDING, 0, time.time(), "")
+        if (journal := Journal.find(run_id)) is None:
+            return None
         runs = is_running(journal.header.process)
         if runs:
             state = RECORDING
@@ -122,6 +123,8 @@ def _waiting(run_id: str) -> WaitingRun:
             state = ELSEWHERE if runs is None else KILLED
         last = journal.last_time_ms() / 1000
         return WaitingRun(run_id, journal.header.uri, state, journal.waiting(), last, _MEANING[state])
+    except FileNotFoundError:
+        return None
     except Damaged as damaged:
         return WaitingRun(run_id, "", DAMAGED, 0, 0.0, str(damaged))
 
@@ -134,12 +137,16 @@ def _sync(run: WaitingRun, dead: bool) -> Outcome:
         return Outcome(run.run_id, run.uri, f"{run.detail}; nothing behind it is shipped", 1)
     if run.state == RECORDING or (run.state == ELSEWHERE and not dead):
         return Outcome(run.run_id, run.uri, f"skipped: {run.detail}", 0)
-    journal = Journal.take_over(run.run_id)
-    if run.state in (KILLED, ELSEWHERE):
-        journal.append_last({"log": {"tags": {FAILURE_TAG: _FAILURE}}})
-        journal.append_last({"end": {"status": "FAILED", "end_time": int(run.last_time * 1000)}})
     try:
-        with progress_bar(journal.bytes_waiting(), f"shipping {run.run_id[:8]}") as progress:
+        journal = Journal.take_over(run.run_id)
+        if run.state in (KILLED, ELSEWHERE):
+            journal.append_last({"log": {"tags": {FAILURE_TAG: _FAILURE}}})
+            journal.append_last({"end": {"status": "FAILED", "end_time": int(run.last_time * 1000)}})
+        waiting = journal.bytes_waiting()
+    except FileNotFoundError:
+        return Outcome(run.run_id, run.uri, "shipped by another process meanwhile", 0)
+    try:
+        with progress_bar(waiting, f"shipping {run.run_id[:8]}") as progress:
             deliver(journal, _PATIENCE_S, end=True, progress=progress)
     except Away as away:
         return Outcome(run.run_id, run.uri, f"waits on: {recordable(away)}", 2)
