@@ -232,6 +232,26 @@ def test_a_full_disk_fails_the_run_with_this_reason(stage: Stage, tmp_path: Path
     assert stage.points("full", "loss") == list(range(said))
 
 
+def test_a_journal_that_is_deleted_during_the_run_fails_the_run(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("deleted", tmp_path)
+    assert done.returncode == 1
+    run = stage.workbench.runs(stage.store)["deleted"]
+    assert run.status == "FAILED"
+    assert "the journal of the run was deleted while the run went on" in run.tags["failure"]
+
+
+def test_what_threads_say_while_the_run_ends_is_recorded_or_refused(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("late", tmp_path)
+    assert done.returncode == 0, done.stderr
+    *errors, said = done.stdout.splitlines()
+    assert len(errors) == 3
+    assert all("its record is closed" in error for error in errors), errors
+    for thread, count in enumerate(json.loads(said)):
+        assert stage.points("late", f"thread {thread}") == list(range(count))
+    run = stage.workbench.runs(stage.store)["late"]
+    assert (run.status, run.tags["note"]) == ("FINISHED", "after the end")
+
+
 # --- Begun without a server.
 
 
@@ -258,6 +278,24 @@ def test_a_run_that_was_begun_offline_is_judged_when_it_is_synced(stage: Stage, 
     assert done.returncode == 0, done.stdout
     assert status_of(stage, journal.name) == "FINISHED"
     assert stage.workbench.run("repro", "validate", journal.name, env=stage.env).returncode == 0
+
+
+def test_a_run_that_waits_takes_notes_and_nothing_else(stage: Stage, tmp_path: Path) -> None:
+    done = stage.play("noted", tmp_path, REPRODUCIBILITY_OFFLINE="1")
+    assert (done.returncode, "its record is closed" in done.stdout) == (0, True), done.stderr
+    assert stage.sync().returncode == 0
+    run = stage.workbench.runs(stage.store)["noted"]
+    assert (run.status, run.tags["note"], run.metrics) == ("FINISHED", "after the end", {"loss": 1.0})
+
+
+def test_one_run_that_cannot_be_shipped_does_not_keep_others_from_it(stage: Stage, tmp_path: Path) -> None:
+    broken, good = begin_offline(stage, tmp_path), begin_offline(stage, tmp_path)
+    for file in (broken / "files").iterdir():
+        file.unlink()
+    done = stage.sync()
+    assert (done.returncode, f"run {broken.name}" in done.stdout, "cannot be shipped" in done.stdout) == (1, True, True)
+    assert status_of(stage, good.name) == "FINISHED"
+    subprocess.run(["rm", "-r", broken], check=True)
 
 
 def test_commands_say_where_a_run_is_that_waits(stage: Stage, tmp_path: Path) -> None:

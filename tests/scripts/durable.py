@@ -3,13 +3,16 @@
 Through files in FOLDER a way and its test wait for each other. What a run said is noted there after the call returned.
 """
 
+import json
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import mlflow
 from mlflow import MlflowClient
@@ -157,8 +160,53 @@ def plain(folder: Path) -> None:
         mlflow.log_metric("loss", 2.0, step=1)
 
 
+def deleted(folder: Path) -> None:
+    """Somebody deletes the journal while the run goes on."""
+    from reproducibility.delivery.journal import root
+
+    with tracked_run(VALUES, run_name="deleted") as run:
+        mlflow.log_metric("loss", 1.0)
+        shutil.rmtree(root() / run.info.run_id)
+        mlflow.log_metric("loss", 2.0, step=1)
+
+
+def late(folder: Path) -> None:
+    """Threads log into a run while its block ends; after that, only notes are taken."""
+    client, said, running = MlflowClient(), [0, 0, 0], True
+
+    def log(thread: int, run_id: str) -> None:
+        try:
+            while running:
+                client.log_metric(run_id, f"thread {thread}", 1.0, step=said[thread])
+                said[thread] += 1
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}".partition("\n")[0])
+
+    with tracked_run(VALUES, run_name="late") as run:
+        threads = [Thread(target=log, args=(n, run.info.run_id)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join()
+    client.set_tag(run.info.run_id, "note", "after the end")
+    print(json.dumps(said))
+
+
+def noted(folder: Path) -> None:
+    """A run that waits takes notes, and nothing else."""
+    with tracked_run(VALUES, run_name="noted") as run:
+        mlflow.log_metric("loss", 1.0)
+    client = MlflowClient()
+    client.set_tag(run.info.run_id, "note", "after the end")
+    try:
+        client.log_metric(run.info.run_id, "loss", 2.0, step=1)
+    except Exception as error:
+        print(error)
+
+
 WAYS: dict[str, Callable[[Path], None]] = {
-    way.__name__: way for way in (outage, crowd, killed, refused, wrong, full, plain)
+    way.__name__: way for way in (outage, crowd, killed, refused, wrong, full, plain, deleted, late, noted)
 }
 
 

@@ -82,7 +82,9 @@ def sync(run_id: str | None, status: bool, dead: bool, as_json: bool) -> None:
     """
     from .delivery import sync
     from .errors import refuse
+    from .tracking.store import tracking_uri, without_login
 
+    without_login(tracking_uri())  # which may name the login of the server
     if status:
         runs = sync.waiting_runs()
         sync.show_waiting(runs, as_json)

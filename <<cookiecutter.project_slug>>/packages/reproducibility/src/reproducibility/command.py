@@ -1,6 +1,7 @@
 """The command of an experiment: takes a config file and changes to it, records a run and validates it."""
 
 import inspect
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,9 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
             run_id = run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:
             raise SystemExit(130) from None
-        if journal_of(run_id) is not None:  # it waits for its server: the run said so at its end
+        if (journal := journal_of(run_id)) is not None:  # it waits for its server: the run said so at its end
+            if as_json:
+                click.echo(json.dumps({"run_id": run_id, "holds": None, "waiting": journal.waiting()}, indent=2))
             raise SystemExit(2)
         from .tracking.validation import show_validation, validate
 

@@ -12,7 +12,9 @@ from mlflow.store.artifact.artifact_repo import verify_artifact_path
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from mlflow.utils.uri import validate_path_is_safe
 
-from .journal import Journal
+from . import shipper
+from .journal import Ended, Journal
+from .limits import refuse_entry
 from .registry import journal_of, model_of
 from .server import Away, RefusedByServer
 from .shipping import deliver
@@ -39,7 +41,12 @@ class DurableArtifacts(MlflowArtifactsRepository):
             return super().log_artifact(local_file, artifact_path)
         # The server checks it too, but later than at the call.
         to = validate_path_is_safe(posixpath.join(self._inside, artifact_path or "", os.path.basename(local_file)))
-        journal.append({"file": journal.copy(local_file), "of": self._owner, "to": to})
+        copy = journal.copy(local_file)
+        try:
+            journal.append({"file": copy, "of": self._owner, "to": to})
+        except Ended:
+            journal.file(copy).unlink(missing_ok=True)
+            refuse_entry(journal.run_id)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         if (journal := self._journal()) is None or self._is_shipped(journal):
@@ -67,11 +74,12 @@ class DurableArtifacts(MlflowArtifactsRepository):
 
     @staticmethod
     def _is_shipped(journal: Journal) -> bool:
-        if journal.header.experiment is not None:
+        if journal.header.experiment is not None or shipper.is_away(journal):
             return False
         try:
             deliver(journal, _READ_PATIENCE_S)
-        except (Away, RefusedByServer):
+        except (Away, RefusedByServer) as error:
+            shipper.note(journal, error)
             return False
         return True
 

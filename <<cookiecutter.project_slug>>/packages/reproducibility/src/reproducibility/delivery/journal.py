@@ -8,6 +8,7 @@ A journal is a folder, named after the run, in .cache/journal of the project:
     files/              copies of the artifacts that are not on the server yet
     shipped.json        how many bytes of each log the server has
     refused.jsonl       the entries that the server refused, and why
+    ended               the run has ended: no process adds anything but notes
     reserve             room on the disk for the end of the run, should the disk be full then
 
 Each process appends to a log of its own, with one system call an entry. So no process waits for another one, and a
@@ -20,6 +21,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -37,7 +39,9 @@ JOURNAL_VARIABLE = "REPRODUCIBILITY_JOURNAL"
 _HEADER, _OWN_LOG, _SHIPPED, _REFUSED = "run.json", "run.log", "shipped.json", "refused.jsonl"
 _FILES, _RESERVE, _LOCK = "files", "reserve", "shipping.lock"
 _REMOVED = "removed-"
+_ENDED = "ended"
 _RESERVED_BYTES = 32_768
+_WRITING_S = 0.02  # in which another process writes an entry that it began to write
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -65,6 +69,10 @@ class Header:
     experiment: str | None = None
     parent: str | None = None
     workspace: str | None = None
+
+
+class Ended(Exception):
+    """The run has ended on this machine: it takes no more entries but notes."""
 
 
 class Damaged(Exception):
@@ -96,6 +104,7 @@ class Journal:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._is_flushed = True
+        self._has_ended = False
         # What this process logged. A param does not change.
         self.params: dict[str, str] = {}
         self.tags: dict[str, str] = {}
@@ -154,31 +163,52 @@ class Journal:
         with suppress(FileNotFoundError):
             self.header = Header(**json.loads((self.folder / _HEADER).read_bytes()))
 
-    def append(self, entry: Mapping[str, Any]) -> None:
+    def append(self, entry: Mapping[str, Any], *, is_note: bool = False) -> None:
         """Write *entry* to the log of this process. When this returns, a kill of the process does not lose the entry.
 
-        Raises OSError if the entry cannot be written; the log is then as before.
+        is_note: a run that has ended takes it too. Raises Ended, and OSError if the entry cannot be written; the log is
+        then as before.
         """
         body = _encode(entry).encode("ascii")
-        self._write(b"%08x %b\n" % (crc32(body), body))
+        line = b"%08x %b\n" % (crc32(body), body)
+        with self._lock:
+            if not is_note and (self._has_ended or (not self.is_own and (self.folder / _ENDED).exists())):
+                raise Ended
+            self._write(line)
 
     def append_last(self, entry: Mapping[str, Any]) -> None:
         """Write an *entry* that says how the run ends, as `append` does, also to a full disk: it has a reserve."""
         try:
-            self.append(entry)
+            self.append(entry, is_note=True)
         except OSError:
             (self.folder / _RESERVE).unlink(missing_ok=True)
-            self.append(entry)
+            self.append(entry, is_note=True)
+
+    def end(self, entry: Mapping[str, Any]) -> None:
+        """Write the end of the run, after which no process of this machine adds anything but notes."""
+        self.append_last(entry)
+        with self._lock:
+            self._has_ended = True
+        with suppress(OSError):  # on a full disk other processes cannot add anything either
+            (self.folder / _ENDED).touch()
+        time.sleep(_WRITING_S)
+
+    def reopen(self) -> None:
+        """Go on with a run whose end was refused."""
+        self._has_ended = False
+        (self.folder / _ENDED).unlink(missing_ok=True)
 
     def _write(self, line: bytes) -> None:
-        with self._lock:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.folder / self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._is_flushed = False
-            written = os.write(self._descriptor, line)
-            if written < len(line):
-                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._log))
+        if self._descriptor is None:
+            self._descriptor = os.open(self.folder / self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        elif os.fstat(self._descriptor).st_nlink == 0:
+            why = "the journal of the run was deleted while the run went on"
+            raise FileNotFoundError(errno.ENOENT, why, str(self.folder))
+        self._is_flushed = False
+        written = os.write(self._descriptor, line)
+        if written < len(line):
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / self._log))
 
     def flush(self) -> None:
         """Let the disk have what this process wrote: from then on a power cut does not lose it either.
@@ -240,7 +270,7 @@ class Journal:
         """Return how many bytes of each log the server has."""
         try:
             return json.loads((self.folder / _SHIPPED).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # ValueError: a power cut left half a note; all of it is sent again
             return {}
 
     def note_shipped(self, offsets: Mapping[str, int]) -> None:
@@ -266,7 +296,12 @@ class Journal:
         return any("end" in entry for entry, _ in self.entries(_OWN_LOG, self.shipped().get(_OWN_LOG, 0)))
 
     def refuse(self, entry: Mapping[str, Any], why: str) -> None:
-        """Note that the server refused *entry*."""
+        """Note that the server refused *entry*. A file is kept."""
+        if "file" in entry:
+            why = f"{entry['to']}: {why}"
+            kept = self.kept_refusals.with_suffix("") / Path(entry["to"]).name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.file(entry["file"]), kept)
         with open(self.folder / _REFUSED, "a", encoding="ascii") as stream:
             stream.write(_encode({"why": why, "entry": entry}) + "\n")
 
@@ -295,7 +330,7 @@ class Journal:
         self.close()
         refused = self.folder / _REFUSED
         if refused.exists():
-            self.kept_refusals.parent.mkdir(exist_ok=True)
+            self.kept_refusals.parent.mkdir(parents=True, exist_ok=True)
             os.replace(refused, self.kept_refusals)
         # At once, so that a process that is killed here leaves no half of a journal.
         removed = self.folder.with_name(f"{_REMOVED}{self.run_id}")

@@ -4,7 +4,7 @@ MLflow's server checks what it gets with these functions, and the pinned MLflow 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -14,6 +14,8 @@ from mlflow.utils.validation import (
     _validate_metric,
     _validate_param_keys_unique,
 )
+
+from ..rules import change_refusal
 
 check_metric = _validate_metric
 
@@ -34,3 +36,9 @@ def require_same(known: Mapping[str, str], key: str, value: str, run_id: str) ->
             f"for run ID='{run_id}'. Attempted logging new value '{value}'.",
             INVALID_PARAMETER_VALUE,
         )
+
+
+def refuse_entry(run_id: str) -> NoReturn:
+    """Raise MlflowException for what is logged into a run that has ended on this machine, as the gate does."""
+    what = "it takes no more metrics, params, files, inputs or models"
+    raise MlflowException(str(change_refusal(what, run_id, "here")), INVALID_PARAMETER_VALUE)

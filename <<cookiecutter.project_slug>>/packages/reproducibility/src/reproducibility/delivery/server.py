@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from mlflow.utils.workspace_utils import WORKSPACE_HEADER_NAME
@@ -31,7 +32,19 @@ class Away(Exception):
 
 
 class RefusedByServer(Exception):
-    """The server answered that it does not take this, and would answer the same again. The message says why."""
+    """The server answered that it does not take this, and would answer the same again. The message says why.
+
+    code: MLflow's code of the error.
+    """
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
+
+    @property
+    def says_there_is_none(self) -> bool:
+        """Whether what was asked for does not exist."""
+        return self.code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
 class EntriesRefused(RefusedByServer):
@@ -71,6 +84,7 @@ class Server:
                 timeout=_TIMEOUT,
                 raise_on_status=False,
                 respect_retry_after_header=False,
+                allow_redirects=False,  # to a page for logins, which would take an upload for a question
                 extra_headers={**self._headers, **(headers or {})},
                 **content,
             )
@@ -81,12 +95,13 @@ class Server:
         except ValueError:
             said = None
         if answer.status_code == 200:
-            if isinstance(said, dict) or method == "PUT":  # the answer to an upload may be empty
+            if isinstance(said, dict) or (method == "PUT" and not answer.content):
                 return said or {}
             raise Away(f"what answers at {self.uri} is not MLflow")
-        words = said.get("message") if isinstance(said, dict) else None
-        why = str(words or f"error code {answer.status_code}")
-        is_from_mlflow = words is not None or answer.status_code == _TOO_LARGE
-        if answer.status_code in _NOT_NOW or answer.status_code >= 500 or _RACE in why or not is_from_mlflow:
-            raise Away(f"{why} (error code {answer.status_code})" if words else why)
-        raise RefusedByServer(why)
+        code = said.get("error_code") if isinstance(said, dict) else None
+        why = str(said["message"]) if code in ErrorCode.keys() and said.get("message") else ""
+        if answer.status_code == _TOO_LARGE and not why:
+            raise RefusedByServer("it is larger than a proxy in front of the server lets through (error code 413)")
+        if not why or answer.status_code in _NOT_NOW or answer.status_code >= 500 or _RACE in why:
+            raise Away(f"{why} (error code {answer.status_code})".strip())
+        raise RefusedByServer(why, code)

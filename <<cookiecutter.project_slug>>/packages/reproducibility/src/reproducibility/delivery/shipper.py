@@ -134,8 +134,18 @@ def giving_up(condition: Callable[[], bool]) -> Iterator[None]:
 
 def deliver_with_bar(journal: Journal, patience_s: float) -> None:
     """Ship *journal* with the end of its run, and show a progress bar on a terminal; raises as `shipping.deliver`."""
+    is_said = False
+
+    def gives_up() -> bool:
+        nonlocal is_said
+        if not is_said and patience_s > _AT_EXIT_S:
+            is_said = True
+            text = f"waiting {patience_s:.0f} s for {journal.header.uri}; Ctrl-C leaves the rest to `repro sync`"
+            click.echo(text, err=True)
+        return _gives_up()
+
     with progress_bar(journal.bytes_waiting(), "recording the last entries") as progress:
-        deliver(journal, patience_s, end=True, progress=progress, gives_up=_gives_up)
+        deliver(journal, patience_s, end=True, progress=progress, gives_up=gives_up)
     _note_answer(journal)
 
 

@@ -55,7 +55,7 @@ def ship(
             raise
         # Another process shipped all of it meanwhile.
     except Timeout:
-        raise Away("another process of this machine is shipping the run") from None
+        raise Busy("the run is being shipped already") from None
 
 
 def deliver(
@@ -73,10 +73,11 @@ def deliver(
     pause, since, shipped = _FIRST_PAUSE_S, time.monotonic(), journal.shipped()
     while True:
         try:
-            return ship(journal, end=end, progress=progress, lock_timeout_s=patience_s)
-        except Away:
+            return ship(journal, end=end, progress=progress, lock_timeout_s=_LONGEST_PAUSE_S)
+        except Away as away:
             now = time.monotonic()
-            if (now_shipped := journal.shipped()) != shipped:
+            now_shipped = journal.shipped()
+            if isinstance(away, Busy) or now_shipped != shipped:
                 pause, since, shipped = _FIRST_PAUSE_S, now, now_shipped
             until = min(now + pause, since + patience_s)
             while time.monotonic() < until and not gives_up():
@@ -84,6 +85,10 @@ def deliver(
             if now - since >= patience_s or gives_up():
                 raise
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+class Busy(Away):
+    """Another thread or process ships the journal. It will end: each of its requests does."""
 
 
 class _Shipment:
@@ -146,8 +151,10 @@ class _Shipment:
         """Find out whether the server has a run whose beginning it was asked for, and whose process lost the answer."""
         try:
             run = self.server.ask("runs/get", run_id=self.journal.run_id)["run"]
-        except RefusedByServer:  # the run began nowhere
-            self.journal.remove()
+        except RefusedByServer as refused:
+            if not refused.says_there_is_none:
+                raise Away(str(refused)) from None
+            self.journal.remove()  # the run began nowhere
         else:
             self.journal.update(is_created=True, is_gated=True, artifact_uri=run["info"]["artifact_uri"])
 
@@ -201,8 +208,8 @@ class _Shipment:
         """Whether the run ended or was deleted on the server, which then takes nothing more."""
         try:
             info = self.server.ask("runs/get", run_id=self.journal.run_id)["run"]["info"]
-        except RefusedByServer:
-            return True
+        except RefusedByServer as refused:
+            return refused.says_there_is_none
         return info["status"] != "RUNNING" or info["lifecycle_stage"] != "active"
 
     def _send(self, entry: Mapping[str, Any]) -> None:
@@ -210,7 +217,8 @@ class _Shipment:
         try:
             if "file" in entry:
                 copy = self.journal.file(entry["file"])
-                if self.journal.header.experiment is not None and entry["to"].endswith("MLmodel"):
+                is_of_model = entry["of"] != self.journal.run_id
+                if self.journal.header.experiment is not None and is_of_model and entry["to"] == "MLmodel":
                     copy.write_text(self._in_place(copy.read_text("utf-8")), "utf-8")
                 self.server.put(copy, self._path(entry["of"], entry["to"]))
             else:
@@ -259,11 +267,16 @@ class _Shipment:
         try:
             self.server.tell(f"{API}/runs/update", {"run_id": self.journal.run_id, **end})
         except RefusedByServer:
+            self._note(log, offset)
             if not self._is_closed():
-                self._note(log, offset)
                 raise
             self.journal.remove()
             raise
+        self._note(log, offset)
+        # Notes that were added to the run after its end, while the server was away.
+        self.with_end = False
+        for each in self.journal.logs():
+            self._ship_log(each)
         self.journal.remove()
         if why is not None:
             raise EntriesRefused(why)

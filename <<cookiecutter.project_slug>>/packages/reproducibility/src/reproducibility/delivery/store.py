@@ -39,7 +39,7 @@ from mlflow.utils.workspace_context import get_request_workspace
 from ..display import shown_path
 from ..errors import in_plain_words, is_outage_message, refuse
 from ..process import this_process
-from ..rules import token_refusal
+from ..rules import ending_refusal, token_refusal
 from ..secrets import without_credentials
 from ..tags import (
     FAILURE_TAG,
@@ -54,8 +54,8 @@ from ..tags import (
 )
 from . import registry, shipper
 from .artifacts import DurableArtifacts, keep_repository
-from .journal import Header, Journal, offline_artifacts, offline_name
-from .limits import check_metric, checked, require_same
+from .journal import JOURNAL_VARIABLE, Ended, Header, Journal, offline_artifacts, offline_name, root
+from .limits import check_metric, checked, refuse_entry, require_same
 from .server import Away, EntriesRefused, RefusedByServer
 from .shipping import deliver
 from .view import history_in, info_in, run_in, said_by_this_process
@@ -107,7 +107,7 @@ class DurableStore(RestStore):
         if header.experiment is not None:
             header = replace(header, tags=header.tags | {OFFLINE_TAG: "true"})
             return self._begin_alone(run_id, header, offline_artifacts(f"{run_id}/artifacts"))
-        journal = Journal.create(run_id, header)
+        journal = _create(run_id, header)
         try:
             run = super().create_run(experiment_id, user_id, start_time, [*tags, RunTag(RUN_ID_TAG, run_id)], run_name)
         except MlflowException as error:
@@ -125,7 +125,7 @@ class DurableStore(RestStore):
         is_gated = run.info.run_id == run_id
         if not is_gated:  # a server without the gate chooses the id
             journal.remove()
-            journal = Journal.create(run.info.run_id, header)
+            journal = _create(run.info.run_id, header)
         journal.update(
             experiment_id=run.info.experiment_id,
             artifact_uri=run.info.artifact_uri,
@@ -139,7 +139,7 @@ class DurableStore(RestStore):
 
     def _begin_alone(self, run_id: str, header: Header, artifact_uri: str) -> Run:
         """Begin a run without the server, which gets the run later."""
-        journal = Journal.create(run_id, replace(header, artifact_uri=artifact_uri, is_gated=True))
+        journal = _create(run_id, replace(header, artifact_uri=artifact_uri, is_gated=True))
         self._open(journal)
         return run_in(journal)
 
@@ -161,7 +161,7 @@ class DurableStore(RestStore):
         if (journal := self._journal(run_id)) is None:
             return super().log_metric(run_id, metric)
         check_metric(metric.key, metric.value, metric.timestamp, metric.step)
-        journal.append({"log": {"metrics": [_point(metric)]}})
+        self._append(journal, {"log": {"metrics": [_point(metric)]}})
 
     def log_param(self, run_id: str, param: Param) -> None:
         if self._journal(run_id) is None:
@@ -193,9 +193,15 @@ class DurableStore(RestStore):
         }
         entry = {"log": {kind: items for kind, items in kinds.items() if items}}
         if kinds["tags"].keys() & {FAILURE_TAG, TOKEN_TAG}:
-            journal.append_last(entry)
+            try:
+                journal.append_last(entry)
+            except FileNotFoundError:  # the journal was deleted: the run cannot succeed, and the server learns why
+                if FAILURE_TAG not in kinds["tags"]:
+                    raise
+                self._closed(journal)
+                return super().log_batch(run_id, metrics, params, tags)
         else:
-            journal.append(entry)
+            self._append(journal, entry, is_note=entry["log"].keys() <= {"tags"})
         journal.params |= kinds["params"]
         journal.tags |= kinds["tags"]
 
@@ -205,8 +211,11 @@ class DurableStore(RestStore):
         journal = self._journal(run_id)
         if journal is None or run_status is None or (status := RunStatus.to_string(run_status)) == "RUNNING":
             return super().update_run_info(run_id, run_status, end_time, run_name)
+        tags = journal.header.tags | journal.tags
+        if violation := ending_refusal(tags, run_id, status):
+            raise MlflowException(str(violation), INVALID_PARAMETER_VALUE)
         renamed = {"run_name": run_name} if run_name else {}
-        journal.append_last({"end": {"status": status, "end_time": end_time or _now_ms(), **renamed}})
+        journal.end({"end": {"status": status, "end_time": end_time or _now_ms(), **renamed}})
         journal.flush()
         if journal.header.experiment is None:
             self._end(journal, _end_patience_s() if status == "FINISHED" else _READ_PATIENCE_S)
@@ -215,18 +224,27 @@ class DurableStore(RestStore):
         return info_in(journal, status, end_time)
 
     def _end(self, journal: Journal, patience_s: float) -> None:
-        """Ship the run with its end; where the server stays away, leave that to the thread and to `repro sync`."""
+        """Ship the run with its end; where the server stays away, leave that to the thread and to `repro sync`.
+
+        A run inside another one does not wait for a server that is away: its end is shipped before that of the other.
+        """
+        is_outer = not journal.header.parent or self._journal(journal.header.parent) is None
+        if not is_outer and shipper.is_away(journal):
+            patience_s = 0.0
         try:
             shipper.deliver_with_bar(journal, patience_s)
         except Away as error:
             shipper.note(journal, error)
-            shipper.leave(journal)
+            if is_outer:
+                shipper.leave(journal)
             return
         except EntriesRefused as refused:
             self._closed(journal)
             _refuse(journal, str(refused))
         except RefusedByServer as refused:
-            if not journal.exists:
+            if journal.exists:
+                journal.reopen()
+            else:
                 self._closed(journal)
             raise MlflowException(str(refused), INVALID_PARAMETER_VALUE) from None
         self._closed(journal)
@@ -360,8 +378,22 @@ class DurableStore(RestStore):
         journal = self._journal(str(body.get("run_id", "")))
         return [journal] if journal is not None else []
 
+    def _append(self, journal: Journal, entry: Mapping[str, Any], *, is_note: bool = False) -> None:
+        try:
+            journal.append(entry, is_note=is_note)
+        except Ended:
+            refuse_entry(journal.run_id)
+
     def _keep(self, journal: Journal, path: str, method: str, body: Mapping[str, Any]) -> None:
-        journal.append({"path": path, "method": method, "body": body})
+        self._append(journal, {"path": path, "method": method, "body": body})
+
+
+def _create(run_id: str, header: Header) -> Journal:
+    try:
+        return Journal.create(run_id, header)
+    except OSError as error:
+        fix = f"make room, or name another folder in {JOURNAL_VARIABLE}"
+        refuse(shown_path(root()), f"the journal of the run cannot be kept there: {error.strerror}", fix)
 
 
 def _refuse(journal: Journal, problem: str) -> NoReturn:
@@ -384,7 +416,10 @@ def _is_asked_by_log_metric() -> bool:
 def _end_patience_s() -> float:
     named = os.environ.get(PATIENCE_VARIABLE)
     try:
-        return _END_PATIENCE_S if named is None else float(named)
+        seconds = _END_PATIENCE_S if not named else float(named)
+        if not 0 <= seconds < math.inf:
+            raise ValueError
+        return seconds
     except ValueError:
         refuse(PATIENCE_VARIABLE, f"{named[:40]!r} is no number of seconds", "write a number, such as 60, or unset it")
 

@@ -82,7 +82,7 @@ def sync(reference: str | None = None, *, dead: bool = False) -> list[Outcome]:
         problem = f"{len(found) or 'no'} runs wait on this machine whose id begins with {reference[:80]!r}"
         refuse("run id", problem, "repro sync --status lists those that wait")
     remove_leftovers()
-    return [_sync(run, dead) for run in found]
+    return [_sync_alone(run, dead) for run in found]
 
 
 def ship_leftovers(uri: str) -> None:
@@ -99,7 +99,7 @@ def _ship_leftovers(uri: str) -> None:
     with suppress(OSError, ValueError):  # of a journal that another process removes meanwhile
         for run in waiting_runs():
             if run.uri == uri and run.state in (ENDED, KILLED, LEFT_OPEN):
-                outcome = _sync(run, dead=False)
+                outcome = _sync_alone(run, dead=False)
                 click.echo(f"run {run.run_id}, which was left by an earlier process: {outcome.result}", err=True)
 
 
@@ -127,6 +127,14 @@ def _waiting(run_id: str) -> WaitingRun | None:
         return None
     except Damaged as damaged:
         return WaitingRun(run_id, "", DAMAGED, 0, 0.0, str(damaged))
+
+
+def _sync_alone(run: WaitingRun, dead: bool) -> Outcome:
+    """Return what came of *run*. Whatever is wrong with one run does not keep the others from being shipped."""
+    try:
+        return _sync(run, dead)
+    except Exception as error:
+        return Outcome(run.run_id, run.uri, f"cannot be shipped: {recordable(f'{type(error).__name__}: {error}')}", 1)
 
 
 def _sync(run: WaitingRun, dead: bool) -> Outcome:

@@ -119,7 +119,7 @@ def connect(*, create: bool = False) -> "MlflowClient":
 
     Waits are bounded: seconds, not MLflow's minutes. Raises StoreEmpty if there is no database and none may be made.
     """
-    uri = _without_login(tracking_uri())
+    uri = without_login(tracking_uri())
     if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
         fix = "Train a run first (nox -s train), or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
         raise unavailable(uri, "there is nothing", fix, StoreEmpty)
@@ -140,7 +140,7 @@ def connect(*, create: bool = False) -> "MlflowClient":
         return mlflow.MlflowClient()
 
 
-def _without_login(uri: str) -> str:
+def without_login(uri: str) -> str:
     """Return a server's *uri* without user and password, which MLflow would print, and put both into its variables."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
