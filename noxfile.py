@@ -112,8 +112,9 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against peers and limits, and write benchmarks/RESULTS.md: takes minutes and 3 GB of scratch space.
+    """Measure against peers and limits, and write benchmarks/RESULTS.md: takes an hour and 3 GB of scratch space.
 
+    nox -s bench -- gate start measures these parts anew and leaves the others as they are.
     nox -s bench -- --smoke only shows that each benchmark still runs: once, on little data, and nothing is written.
     """
     install(session)

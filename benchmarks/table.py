@@ -91,20 +91,28 @@ class Section:
     remarks: str = ""
 
 
-def to_markdown(sections: list[Section]) -> str:
-    """Return the document, with the machine and the day."""
-    parts = [
-        "# How it compares",
-        "Written by `nox -s bench`; edit nothing here. Each time is the median of several rounds, with the fastest and "
-        "the slowest; in each round all sides of a comparison take turns. Trust the ratios, not the seconds.",
-        f"Measured on {datetime.date.today().isoformat()}: {machine()}.",
-    ]
-    for section in sections:
-        heads = ["what", "ours", "peer", "ratio", "aim", "reached"]
-        lines = [heads, ["---"] * len(heads), *(row.cells() for row in section.rows)]
-        table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-        parts += [f"## {section.title}", section.method, table, *filter(None, [section.remarks])]
-    return "\n\n".join(parts) + "\n"
+_HEAD = """\
+# How it compares
+
+Written by `nox -s bench`; edit nothing here. Each time is the median of several rounds, with the fastest and the
+slowest; in each round all sides of a comparison take turns. Trust the ratios, not the seconds.
+"""
+
+
+def to_markdown(sections: list[Section], before: str = "") -> str:
+    """Return the document; of the document *before*, what *sections* do not measure anew stays as it was measured."""
+    found = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
+    found |= {section.title: _text(section) for section in sections}
+    return _HEAD + "".join(f"\n## {title}\n{text.rstrip()}\n" for title, text in found.items())
+
+
+def _text(section: Section) -> str:
+    """Return a section without its title, with the machine and the day."""
+    heads = ["what", "ours", "peer", "ratio", "aim", "reached"]
+    lines = [heads, ["---"] * len(heads), *(row.cells() for row in section.rows)]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    measured = f"Measured on {datetime.date.today().isoformat()}: {machine()}."
+    return "\n" + "\n\n".join([section.method, table, *filter(None, [section.remarks]), measured])
 
 
 def machine() -> str:

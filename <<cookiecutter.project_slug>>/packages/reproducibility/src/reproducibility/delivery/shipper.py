@@ -55,10 +55,17 @@ def drop(journal: Journal) -> None:
         _left.discard(journal.run_id)
 
 
-def leave(journal: Journal) -> None:
-    """Leave the end of a run to the thread, to the next run of this machine and to `repro sync`; say so."""
+def settle_later(journal: Journal) -> None:
+    """Leave the end of a run to the thread, to the next run of this machine and to `repro sync`."""
     with _lock:
         _left.add(journal.run_id)
+    add(journal)
+
+
+def leave(journal: Journal) -> None:
+    """Leave the end of a run, as `settle_later` does, and say so."""
+    if journal.header.experiment is None:
+        settle_later(journal)
     click.echo(waiting_line(journal), err=True)
 
 

@@ -115,10 +115,10 @@ class DurableStore(RestStore):
                 journal.remove()
                 raise
             if parent is None or not parent.header.is_gated:
-                # The server may have begun the run all the same. Then `repro sync` ends it.
+                # The server may have begun the run all the same. Then the run is ended when the server is back.
                 journal.append({"log": {"tags": {FAILURE_TAG: "the answer of the server to its beginning was lost"}}})
                 journal.append({"end": {"status": "FAILED", "end_time": start_time}})
-                journal.close()
+                shipper.settle_later(journal)
                 raise
             journal.remove()
             return self._begin_alone(run_id, header, parent.header.artifact_uri.replace(parent.run_id, run_id))

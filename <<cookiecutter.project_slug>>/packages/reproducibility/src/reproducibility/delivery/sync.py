@@ -186,11 +186,16 @@ def _draw_waiting(console: "Console", runs: Sequence[WaitingRun]) -> None:
     if not runs:
         console.print("No run waits on this machine.")
         return
-    table = Table("run", "state", "entries", "last said", "for", "what comes next")
+    table = Table("run", "state", "entries", "last said", "for")
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    table.columns[4].overflow = "fold"
     for run in runs:
-        last = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.last_time)) if run.last_time else ""
-        table.add_row(run.run_id[:8], run.state, str(run.entries), last, run.uri, run.detail)
+        last = time.strftime("%m-%d %H:%M", time.localtime(run.last_time)) if run.last_time else ""
+        table.add_row(run.run_id[:8], run.state, str(run.entries), last, run.uri)
     console.print(table)
+    for state, detail in dict.fromkeys((run.state, run.detail) for run in runs):
+        console.print(f"{state}: {detail}", soft_wrap=True)
     console.print(f"The journals are in {root()}", soft_wrap=True)
 
 
