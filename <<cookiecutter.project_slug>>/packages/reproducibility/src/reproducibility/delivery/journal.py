@@ -150,6 +150,11 @@ class Journal:
         return self._log == _OWN_LOG
 
     @property
+    def has_ended(self) -> bool:
+        """Whether this process ended the run."""
+        return self._has_ended
+
+    @property
     def exists(self) -> bool:
         return (self.folder / _HEADER).exists()
 

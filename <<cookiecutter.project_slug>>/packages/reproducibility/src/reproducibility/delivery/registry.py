@@ -25,7 +25,9 @@ def remove(journal: Journal) -> None:
 def journal_of(run_id: str) -> Journal | None:
     """Return the journal of a run that was begun on this machine and goes on; None if there is none."""
     journal = _journals.get(run_id)
-    if journal is not None and not journal.is_own and not journal.exists:  # the process that began the run ended it
+    # The end of the run was shipped: by the process that began the run, or by the thread while the server was away. A
+    # journal that somebody else deleted is not forgotten: the run must not go on as if it had none.
+    if journal is not None and (not journal.is_own or journal.has_ended) and not journal.exists:
         remove(journal)
         journal = None
     if journal is None and run_id and (journal := Journal.find(run_id)) is not None:

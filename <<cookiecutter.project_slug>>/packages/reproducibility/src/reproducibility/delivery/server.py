@@ -56,6 +56,7 @@ class Server:
 
     def __init__(self, uri: str, workspace: str | None) -> None:
         self.uri = uri
+        self.has_answered = False
         self._headers = {WORKSPACE_HEADER_NAME: workspace} if workspace else {}
 
     def ask(self, path: str, **parameters: str) -> dict[str, Any]:
@@ -94,6 +95,7 @@ class Server:
             said = answer.json()
         except ValueError:
             said = None
+        self.has_answered = answer.status_code < 500
         if answer.status_code == 200:
             if isinstance(said, dict) or (method == "PUT" and not answer.content):
                 return said or {}

@@ -113,8 +113,8 @@ def _ship_for_ever() -> None:
         for journal in list(_journals.values()):
             try:
                 journal.flush()
-                ship(journal, end=journal.run_id in _left)
-                _note_answer(journal)
+                if ship(journal, end=journal.run_id in _left):
+                    _note_answer(journal)
             except Away as error:
                 note(journal, error)
             except RefusedByServer as error:  # of the end of a run that was left: the server has made the run FAILED

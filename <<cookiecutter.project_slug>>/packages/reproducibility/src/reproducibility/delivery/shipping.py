@@ -36,10 +36,10 @@ def ship(
     progress: Progress | None = None,
     lock_timeout_s: float = 60,
     is_inside: bool = False,
-) -> None:
+) -> bool:
     """Send what *journal* holds now; with *end* also the end of the run, if it holds one, and then delete the journal.
 
-    is_inside: the run around it is being shipped by the caller.
+    is_inside: the run around it is being shipped by the caller. Returns whether the server answered anything.
 
     Raises Away where the server does not answer, journal.Damaged, and RefusedByServer if the server refused the run's
     beginning or end; EntriesRefused if the run failed because of what it logged. Other refusals are noted in the
@@ -49,13 +49,16 @@ def ship(
         with journal.shipping(lock_timeout_s):
             journal.reload()
             if journal.exists:
-                _Shipment(journal, end, progress, is_inside).run()
+                shipment = _Shipment(journal, end, progress, is_inside)
+                shipment.run()
+                return shipment.server.has_answered
     except FileNotFoundError:
         if journal.exists:
             raise
         # Another process shipped all of it meanwhile.
     except Timeout:
         raise Busy("the run is being shipped already") from None
+    return False
 
 
 def deliver(
@@ -73,7 +76,8 @@ def deliver(
     pause, since, shipped = _FIRST_PAUSE_S, time.monotonic(), journal.shipped()
     while True:
         try:
-            return ship(journal, end=end, progress=progress, lock_timeout_s=_LONGEST_PAUSE_S)
+            ship(journal, end=end, progress=progress, lock_timeout_s=_LONGEST_PAUSE_S)
+            return
         except Away as away:
             now = time.monotonic()
             now_shipped = journal.shipped()
