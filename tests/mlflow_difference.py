@@ -61,6 +61,7 @@ def routes(python: str | Path) -> set[tuple[str, str]]:
 def answer(python: str | Path, script: str, *arguments: str) -> object:
     """Run a script of tests/scripts with *python*; return what it prints as JSON. Raises RuntimeError if it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_", "PYTHON"))}
+    kept["PYTHONDONTWRITEBYTECODE"] = "1"  # the machinery lies in a project that other tests read
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "logins.ini").write_text(LOGINS.format(folder), "utf-8")
         env = {"MLFLOW_AUTH_CONFIG_PATH": f"{folder}/logins.ini", "MLFLOW_FLASK_SERVER_SECRET_KEY": "x"}

@@ -243,10 +243,10 @@ def test_a_journal_that_is_deleted_during_the_run_fails_the_run(stage: Stage, tm
 def test_what_threads_say_while_the_run_ends_is_recorded_or_refused(stage: Stage, tmp_path: Path) -> None:
     done = stage.play("late", tmp_path)
     assert done.returncode == 0, done.stderr
-    *errors, said = done.stdout.splitlines()
+    said, errors = json.loads(done.stdout)
     assert len(errors) == 3
     assert all("its record is closed" in error for error in errors), errors
-    for thread, count in enumerate(json.loads(said)):
+    for thread, count in enumerate(said):
         assert stage.points("late", f"thread {thread}") == list(range(count))
     run = stage.workbench.runs(stage.store)["late"]
     assert (run.status, run.tags["note"]) == ("FINISHED", "after the end")
