@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import code_of
-from reproducibility.delivery.journal import Damaged, Header, Journal, journals
+from reproducibility.delivery.journal import Damaged, Ended, Header, Journal, journals
 from tracking_server import TrackingServer
 from workbench import Workbench
 
@@ -298,6 +298,21 @@ def test_one_run_that_cannot_be_shipped_does_not_keep_others_from_it(stage: Stag
     subprocess.run(["rm", "-r", broken], check=True)
 
 
+def test_a_journal_that_is_damaged_does_not_keep_another_run_from_its_end(stage: Stage, tmp_path: Path) -> None:
+    damaged = stage.workbench.path / ".cache" / "journal" / ("d" * 32)
+    damaged.mkdir(parents=True)
+    (damaged / "run.json").write_text("half a hea")
+    (tmp_path / "stopped").touch()
+    try:
+        done = stage.play("plain", tmp_path)
+        synced = stage.sync()
+    finally:
+        subprocess.run(["rm", "-r", damaged], check=True)
+    assert done.returncode == 0, done.stderr
+    assert stage.status("left") == "FINISHED"
+    assert (synced.returncode, "run.json cannot be read" in synced.stdout) == (1, True)
+
+
 def test_commands_say_where_a_run_is_that_waits(stage: Stage, tmp_path: Path) -> None:
     journal = begin_offline(stage, tmp_path)
     done = stage.workbench.run("repro", "validate", journal.name, env=stage.env)
@@ -469,6 +484,31 @@ def test_a_line_that_was_changed_later_is_named_and_what_is_before_it_is_read(jo
     assert next(entries)[0]["log"]["metrics"][0]["value"] == 0
     with pytest.raises(Damaged, match=rf"run\.log was changed after .* ends at byte {len(lines[0] + lines[1])}"):
         next(entries)
+
+
+def test_nothing_but_notes_stands_behind_the_end(journal: Journal) -> None:
+    stop = Event()
+
+    def say() -> int:
+        said = 0
+        with suppress(Ended):
+            while not stop.is_set():
+                journal.append({"log": {"metrics": [{"key": "a", "value": said}]}})
+                said += 1
+        return said
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(say) for _ in range(4)]
+        try:
+            time.sleep(0.1)
+            journal.end({"end": {"status": "FINISHED"}})
+        finally:
+            time.sleep(0.1)
+            stop.set()
+        said = sum(thread.result() for thread in threads)
+    journal.append({"log": {"tags": {"note": "later"}}}, is_note=True)
+    entries = [entry for entry, _ in journal.entries("run.log")]
+    assert ["end" in entry for entry in entries] == [False] * said + [True, False]
 
 
 def test_a_journal_is_found_while_others_come_and_go(journal: Journal) -> None:

@@ -190,17 +190,22 @@ class Journal:
             self.append(entry, is_note=True)
 
     def end(self, entry: Mapping[str, Any]) -> None:
-        """Write the end of the run, after which no process of this machine adds anything but notes."""
-        self.append_last(entry)
+        """Write the end of the run. From then on no process of this machine adds anything to the run but notes."""
         with self._lock:
             self._has_ended = True
         with suppress(OSError):  # on a full disk other processes cannot add anything either
             (self.folder / _ENDED).touch()
         time.sleep(_WRITING_S)
+        try:
+            self.append_last(entry)
+        except BaseException:
+            self.reopen()
+            raise
 
     def reopen(self) -> None:
-        """Go on with a run whose end was refused."""
-        self._has_ended = False
+        """Go on with a run whose end could not be written or was refused."""
+        with self._lock:
+            self._has_ended = False
         (self.folder / _ENDED).unlink(missing_ok=True)
 
     def _write(self, line: bytes) -> None:
@@ -362,6 +367,15 @@ def journals() -> Iterator[Path]:
         with suppress(FileNotFoundError):  # another process ships its run meanwhile
             found.append((header.stat().st_mtime, header.parent))
     yield from (folder for _, folder in sorted(found) if not folder.name.startswith(_REMOVED))
+
+
+def journals_inside(run_id: str) -> Iterator[Journal]:
+    """Yield the journal of each run inside the run *run_id*. One that is damaged is not known to be inside any run."""
+    for folder in journals():
+        with suppress(Damaged):
+            journal = Journal.find(folder.name)
+            if journal is not None and journal.header.parent == run_id:
+                yield journal
 
 
 def offline_experiment(name: str | None) -> str:

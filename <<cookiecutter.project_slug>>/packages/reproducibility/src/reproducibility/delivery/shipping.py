@@ -17,7 +17,7 @@ from filelock import Timeout
 
 from ..secrets import recordable
 from ..tags import FAILURE_TAG
-from .journal import Journal, journals, offline_artifacts, offline_experiment
+from .journal import Journal, journals_inside, offline_artifacts, offline_experiment
 from .server import API, Away, EntriesRefused, RefusedByServer, Server
 
 # What MLflow takes in one request.
@@ -258,11 +258,9 @@ class _Shipment:
             if other != log:
                 self._ship_log(other)
         self.with_end = True
-        for folder in journals():
-            inner = Journal.find(folder.name)
-            if inner is not None and inner.header.parent == self.journal.run_id:
-                with suppress(RefusedByServer):  # the gate made the inner run FAILED, with the reason
-                    ship(inner, end=True, lock_timeout_s=_LONGEST_PAUSE_S, is_inside=True)
+        for inner in journals_inside(self.journal.run_id):
+            with suppress(RefusedByServer):  # the gate made the inner run FAILED, with the reason
+                ship(inner, end=True, lock_timeout_s=_LONGEST_PAUSE_S, is_inside=True)
         why = None
         if end["status"] == "FINISHED" and (refusals := self.journal.refusals()):
             why = recordable(f"the server refused something that the run logged: {refusals[0]}")
@@ -353,5 +351,7 @@ def _experiment_id(server: Server, name: str) -> str:
     """Return the id of the experiment *name*; create the experiment if the server has none."""
     try:
         return server.ask("experiments/get-by-name", experiment_name=name)["experiment"]["experiment_id"]
-    except RefusedByServer:
+    except RefusedByServer as refused:
+        if not refused.says_there_is_none:
+            raise
         return server.tell(f"{API}/experiments/create", {"name": name})["experiment_id"]
