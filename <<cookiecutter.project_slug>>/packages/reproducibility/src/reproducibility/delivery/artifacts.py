@@ -16,14 +16,12 @@ from . import shipper
 from .journal import Ended, Journal
 from .limits import refuse_entry
 from .registry import journal_of, model_of
-from .server import Away, RefusedByServer
 from .shipping import deliver
 
 # MLflow's layout: EXPERIMENT/RUN/artifacts/..., EXPERIMENT/models/MODEL/artifacts/...
 _OWNER = re.compile(
     r"/(?:models/(?P<model>m-[0-9a-f]{32})|(?P<run>[0-9a-f]{32}))/artifacts(?:/(?P<path>.*))?$", re.DOTALL
 )
-_READ_PATIENCE_S = 5.0
 
 
 class DurableArtifacts(MlflowArtifactsRepository):
@@ -49,17 +47,17 @@ class DurableArtifacts(MlflowArtifactsRepository):
             refuse_entry(journal.run_id)
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
-        if (journal := self._journal()) is None or self._is_shipped(journal):
+        if (journal := self._journal()) is None or shipper.is_shipped(journal):
             return super().list_artifacts(path)
         return self._waiting_in(journal, path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         if (journal := self._journal()) is not None:
-            deliver(journal, _READ_PATIENCE_S)
+            deliver(journal, shipper.READ_PATIENCE_S)
         super().delete_artifacts(artifact_path)
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        if (journal := self._journal()) is None or self._is_shipped(journal):
+        if (journal := self._journal()) is None or shipper.is_shipped(journal):
             return super()._download_file(remote_file_path, local_path)
         copies = self._copies(journal)
         wanted = posixpath.join(self._inside, remote_file_path)
@@ -71,17 +69,6 @@ class DurableArtifacts(MlflowArtifactsRepository):
         if (made_here := model_of(self._owner)) is not None:
             return made_here[0]
         return journal_of(self._owner)
-
-    @staticmethod
-    def _is_shipped(journal: Journal) -> bool:
-        if journal.header.experiment is not None or shipper.is_away(journal):
-            return False
-        try:
-            deliver(journal, _READ_PATIENCE_S)
-        except (Away, RefusedByServer) as error:
-            shipper.note(journal, error)
-            return False
-        return True
 
     def _copies(self, journal: Journal) -> dict[str, str]:
         """Return {path: name of its copy} of the files that wait for the server."""

@@ -28,11 +28,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, Self
-from zlib import crc32
 
 from filelock import FileLock
 
 from ..project import CACHE
+from .entry import as_line, encode, in_line, size
 
 # Another folder for the journals, such as one that outlives the container or the checkout that a run happens in.
 JOURNAL_VARIABLE = "REPRODUCIBILITY_JOURNAL"
@@ -42,7 +42,6 @@ _REMOVED = "removed-"
 _ENDED = "ended"
 _RESERVED_BYTES = 32_768
 _WRITING_S = 0.02  # in which another process writes an entry that it began to write
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Journal:
         (folder / _FILES).mkdir(parents=True)
         (folder / _RESERVE).write_bytes(bytes(_RESERVED_BYTES))
         journal = cls(folder, header, _OWN_LOG)
-        _replace(folder / _HEADER, _encode(asdict(header)))
+        _replace(folder / _HEADER, encode(asdict(header)))
         return journal
 
     @classmethod
@@ -161,7 +160,7 @@ class Journal:
     def update(self, **changes: Any) -> None:
         """Change fields of the header."""
         self.header = replace(self.header, **changes)
-        _replace(self.folder / _HEADER, _encode(asdict(self.header)))
+        _replace(self.folder / _HEADER, encode(asdict(self.header)))
 
     def reload(self) -> None:
         """Read the header again: another process may have shipped the beginning of the run."""
@@ -174,8 +173,7 @@ class Journal:
         is_note: a run that has ended takes it too. Raises Ended, and OSError if the entry cannot be written; the log is
         then as before.
         """
-        body = _encode(entry).encode("ascii")
-        line = b"%08x %b\n" % (crc32(body), body)
+        line = as_line(entry)
         with self._lock:
             if not is_note and (self._has_ended or (not self.is_own and (self.folder / _ENDED).exists())):
                 raise Ended
@@ -274,7 +272,10 @@ class Journal:
             stream.seek(offset)
             while offset < end and (line := stream.readline()).endswith(b"\n"):
                 offset += len(line)
-                yield _decoded(line, self.folder / log, offset), offset
+                if (entry := in_line(line)) is None:
+                    where = f"the line that ends at byte {offset}"
+                    raise Damaged(f"{self.folder / log} was changed after it was written, in {where}")
+                yield entry, offset
 
     def shipped(self) -> dict[str, int]:
         """Return how many bytes of each log the server has."""
@@ -287,7 +288,7 @@ class Journal:
         # On a full disk the note is left out, and what it is about is sent once more. The reserve is not for this: a
         # run that goes on would use it up.
         with suppress(OSError):
-            _replace(self.folder / _SHIPPED, _encode(offsets))
+            _replace(self.folder / _SHIPPED, encode(offsets))
 
     def waiting(self) -> int:
         """Return how many entries the server does not have yet; each point of a metric counts."""
@@ -313,7 +314,7 @@ class Journal:
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(entry["file"]), kept)
         with open(self.folder / _REFUSED, "a", encoding="ascii") as stream:
-            stream.write(_encode({"why": why, "entry": entry}) + "\n")
+            stream.write(encode({"why": why, "entry": entry}) + "\n")
 
     def refusals(self) -> list[str]:
         """Return why the server refused entries, in their order; also after the journal was removed."""
@@ -376,36 +377,6 @@ def journals_inside(run_id: str) -> Iterator[Journal]:
             journal = Journal.find(folder.name)
             if journal is not None and journal.header.parent == run_id:
                 yield journal
-
-
-def offline_experiment(name: str | None) -> str:
-    """Return what stands for the id of the experiment *name* in a run that was begun offline."""
-    return f"offline/{name}"
-
-
-def offline_name(experiment_id: str) -> str | None:
-    """Return the name of the experiment that *experiment_id* stands for; None if it is an id that a server gave."""
-    return experiment_id.removeprefix("offline/") if experiment_id.startswith("offline/") else None
-
-
-def offline_artifacts(path: str) -> str:
-    """Return what stands for the address of *path*, below the experiment's artifacts, in a run begun offline."""
-    return f"mlflow-artifacts:/offline/{path}"
-
-
-def size(entry: Mapping[str, Any]) -> int:
-    """Return how many things an entry says: each point, param and tag counts, and everything else is one."""
-    return sum(len(items) for items in entry["log"].values()) if "log" in entry else 1
-
-
-def _decoded(line: bytes, path: Path, end: int) -> dict[str, Any]:
-    checksum, _, body = line.rstrip(b"\n").partition(b" ")
-    try:
-        if int(checksum, 16) != crc32(body):
-            raise ValueError
-        return json.loads(body)
-    except ValueError:
-        raise Damaged(f"{path} was changed after it was written, in the line that ends at byte {end}") from None
 
 
 def _end_of_lines(stream: BinaryIO) -> int:

@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
+from ..display import shown_path
+from ..errors import refuse
 from ..secrets import recordable
 from .journal import Journal
 from .progress import progress_bar
@@ -22,6 +25,7 @@ from .shipping import deliver, ship
 
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between two passes; a power cut loses what was said since the last one
 _AT_EXIT_S = 5.0
+READ_PATIENCE_S = 5.0  # seconds without progress after which a read goes on without the server
 
 _lock = threading.Lock()
 _journals: dict[str, Journal] = {}
@@ -96,6 +100,26 @@ def note(journal: Journal, error: Exception) -> None:
             _said.add(text)
     if is_new:
         click.echo(text, err=True)
+
+
+def is_shipped(journal: Journal) -> bool:
+    """Ship what *journal* holds; return whether the server has all of it. Raises Refused if it refused a part of it."""
+    if journal.header.experiment is not None or is_away(journal):
+        return False
+    try:
+        deliver(journal, READ_PATIENCE_S)
+    except (Away, RefusedByServer) as error:
+        note(journal, error)
+        return False
+    if refusals := journal.refusals():
+        refuse_run(journal, f"the server refused something that the run logged: {refusals[0]}")
+    return True
+
+
+def refuse_run(journal: Journal, problem: str) -> NoReturn:
+    """Raise Refused because of what the run logged."""
+    fix = f"correct what the run logs; {shown_path(journal.kept_refusals)} has what was refused when the run has ended"
+    refuse(f"run {journal.run_id}", problem, fix)
 
 
 def _note_answer(journal: Journal) -> None:

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +16,11 @@ from filelock import Timeout
 
 from ..secrets import recordable
 from ..tags import FAILURE_TAG
-from .journal import Journal, journals_inside, offline_artifacts, offline_experiment
+from . import offline
+from .batch import MOST, Batch, pairs
+from .journal import Journal, journals_inside
 from .server import API, Away, EntriesRefused, RefusedByServer, Server
 
-# What MLflow takes in one request.
-_MOST = {"metrics": 1000, "params": 100, "tags": 100}
-_MOST_IN_ALL = 1000
 _MOST_FILE_BYTES = 1_000_000  # so much of files is sent again with a batch
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 
@@ -133,7 +131,7 @@ class _Shipment:
             "user_id": header.user_id,
             "start_time": header.start_time,
             "run_name": header.run_name,
-            "tags": _pairs(header.tags),
+            "tags": pairs(header.tags),
         }
         if header.experiment is not None:
             body["experiment_id"] = _experiment_id(self.server, header.experiment)
@@ -163,7 +161,7 @@ class _Shipment:
             self.journal.update(is_created=True, is_gated=True, artifact_uri=run["info"]["artifact_uri"])
 
     def _ship_log(self, log: str) -> None:
-        batch = _Batch()
+        batch = Batch()
         for entry, offset in self.journal.entries(log, self.offsets.get(log, 0)):
             if "log" in entry:
                 if not batch.takes(entry["log"]):
@@ -184,7 +182,7 @@ class _Shipment:
                     batch = self._send_batch(batch, log)
         self._send_batch(batch, log)
 
-    def _send_batch(self, batch: "_Batch", log: str) -> "_Batch":
+    def _send_batch(self, batch: Batch, log: str) -> Batch:
         """Send a batch, note that the server has everything up to its offset, and return an empty batch."""
         if batch.size:
             self._send_items(batch.items())
@@ -192,11 +190,11 @@ class _Shipment:
             self._note(log, batch.offset)
         for copy in batch.files:
             copy.unlink(missing_ok=True)
-        return _Batch()
+        return Batch()
 
     def _send_items(self, items: list[tuple[str, Any]]) -> None:
         """Send a batch. If the server refuses it, send each half, so that only what is wrong stays behind."""
-        log: dict[str, list[Any]] = {kind: [] for kind in _MOST}
+        log: dict[str, list[Any]] = {kind: [] for kind in MOST}
         for kind, item in items:
             log[kind].append(item)
         try:
@@ -237,8 +235,8 @@ class _Shipment:
         """Return *text* with the addresses and the experiment that the server gave to a run that was begun offline."""
         header = self.journal.header
         place = header.artifact_uri.removesuffix(f"{self.journal.run_id}/artifacts")
-        text = text.replace(offline_artifacts(""), place)
-        return text.replace(json.dumps(offline_experiment(header.experiment)), json.dumps(header.experiment_id))
+        text = text.replace(offline.artifact_uri(""), place)
+        return text.replace(json.dumps(offline.experiment_id(header.experiment)), json.dumps(header.experiment_id))
 
     def _path(self, owner: str, to: str) -> str:
         """Return where the server keeps the file *to* of *owner*, which is the run or a model of the run."""
@@ -289,62 +287,6 @@ class _Shipment:
         self.journal.note_shipped(self.offsets)
         if self.progress is not None:
             self.progress(offset - before)
-
-
-class _Batch:
-    """Entries that are sent in one request. offset: where the log goes on behind them.
-
-    Files and other requests between these entries are sent before the batch, so that they do not cut the batch in two.
-    files: the copies of these files, which are kept until the batch was sent: after an outage all of it is sent again.
-    """
-
-    def __init__(self) -> None:
-        self.metrics: list[Any] = []
-        self.params: dict[str, str] = {}
-        self.tags: dict[str, str] = {}
-        self.files: list[Path] = []
-        self.file_bytes = 0
-        self.offset = 0
-
-    @property
-    def size(self) -> int:
-        return len(self.metrics) + len(self.params) + len(self.tags)
-
-    def takes(self, log: Mapping[str, Any]) -> bool:
-        """Whether *log* fits in. MLflow refuses a batch with two values of one param."""
-        params = log.get("params", {})
-        counts = {
-            "metrics": len(self.metrics) + len(log.get("metrics", ())),
-            "params": len(self.params) + len(params),
-            "tags": len(self.tags) + len(log.get("tags", {})),
-        }
-        fits = all(counts[kind] <= most for kind, most in _MOST.items()) and sum(counts.values()) <= _MOST_IN_ALL
-        return fits and all(self.params.get(key, value) == value for key, value in params.items())
-
-    def add(self, log: Mapping[str, Any], offset: int) -> None:
-        self.metrics += log.get("metrics", ())
-        self.params |= log.get("params", {})
-        self.tags |= log.get("tags", {})  # of two values of one tag the later one counts
-        self.offset = offset
-
-    def pass_over(self, copy: Path | None, offset: int) -> None:
-        """Go on behind a file, whose copy this is, or behind another request. It was sent."""
-        if copy is not None:
-            self.files.append(copy)
-            self.file_bytes += copy.stat().st_size
-        self.offset = offset
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return everything as (kind, item), in the form that MLflow takes."""
-        return [
-            *(("metrics", metric) for metric in self.metrics),
-            *(("params", pair) for pair in _pairs(self.params)),
-            *(("tags", pair) for pair in _pairs(self.tags)),
-        ]
-
-
-def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in values.items()]
 
 
 def _experiment_id(server: Server, name: str) -> str:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from mlflow.entities import (
     LoggedModel,
@@ -52,18 +52,17 @@ from ..tags import (
     RUN_ID_TAG,
     TOKEN_TAG,
 )
-from . import registry, shipper
+from . import offline, registry, shipper
 from .artifacts import DurableArtifacts, keep_repository
-from .journal import JOURNAL_VARIABLE, Ended, Header, Journal, offline_artifacts, offline_name, root
+from .entry import point
+from .journal import JOURNAL_VARIABLE, Ended, Header, Journal, root
 from .limits import check_metric, checked, refuse_entry, require_same
 from .server import Away, EntriesRefused, RefusedByServer
-from .shipping import deliver
 from .view import history_in, info_in, run_in, said_by_this_process
 
-# Seconds without progress after which a read goes on without the server, and after which the end of a run does.
-_READ_PATIENCE_S = 5.0
+# Seconds without progress after which the end of a run goes on without the server, and the variable for other ones.
 _END_PATIENCE_S = 60.0
-PATIENCE_VARIABLE = "REPRODUCIBILITY_PATIENCE"  # the second of these, where a user wants another one
+PATIENCE_VARIABLE = "REPRODUCIBILITY_PATIENCE"
 # Requests about a run or a model that are kept in the journal, beside those with a method of their own below.
 _KEPT = {"LogInputs", "LogOutputs", "SetLoggedModelTags", "LogLoggedModelParamsRequest"}
 # Tags that say where a run comes from. The gate refuses most changes of them.
@@ -100,13 +99,13 @@ class DurableStore(RestStore):
             start_time=start_time,
             run_name=run_name or f"run-{run_id[:8]}",
             tags=given | {RUN_ID_TAG: run_id},
-            experiment=offline_name(experiment_id),
+            experiment=offline.experiment_name(experiment_id),
             parent=parent.run_id if parent else None,
             workspace=get_request_workspace(),
         )
         if header.experiment is not None:
             header = replace(header, tags=header.tags | {OFFLINE_TAG: "true"})
-            return self._begin_alone(run_id, header, offline_artifacts(f"{run_id}/artifacts"))
+            return self._begin_alone(run_id, header, offline.artifact_uri(f"{run_id}/artifacts"))
         journal = _create(run_id, header)
         try:
             run = super().create_run(experiment_id, user_id, start_time, [*tags, RunTag(RUN_ID_TAG, run_id)], run_name)
@@ -161,7 +160,7 @@ class DurableStore(RestStore):
         if (journal := self._journal(run_id)) is None:
             return super().log_metric(run_id, metric)
         check_metric(metric.key, metric.value, metric.timestamp, metric.step)
-        self._append(journal, {"log": {"metrics": [_point(metric)]}})
+        self._append(journal, {"log": {"metrics": [point(metric)]}})
 
     def log_param(self, run_id: str, param: Param) -> None:
         if self._journal(run_id) is None:
@@ -179,7 +178,7 @@ class DurableStore(RestStore):
         if (journal := self._journal(run_id)) is None:
             return super().log_batch(run_id, metrics, params, tags)
         metrics, params, tags = checked(metrics, params, tags)
-        if _ORIGIN & {tag.key for tag in tags} and self._is_shipped(journal):
+        if _ORIGIN & {tag.key for tag in tags} and shipper.is_shipped(journal):
             return super().log_batch(run_id, metrics, params, tags)  # whether this may change, the server says at once
         for tag in tags:
             if tag.key == TOKEN_TAG and (violation := token_refusal(journal.header.tags, tag.value, run_id)):
@@ -187,7 +186,7 @@ class DurableStore(RestStore):
         for param in params:
             require_same(journal.params, param.key, param.value, run_id)
         kinds = {
-            "metrics": [_point(metric) for metric in metrics],
+            "metrics": [point(metric) for metric in metrics],
             "params": {param.key: param.value for param in params},
             "tags": {tag.key: tag.value for tag in tags},
         }
@@ -218,7 +217,7 @@ class DurableStore(RestStore):
         journal.end({"end": {"status": status, "end_time": end_time or _now_ms(), **renamed}})
         journal.flush()
         if journal.header.experiment is None:
-            self._end(journal, _end_patience_s() if status == "FINISHED" else _READ_PATIENCE_S)
+            self._end(journal, _end_patience_s() if status == "FINISHED" else shipper.READ_PATIENCE_S)
         elif journal.is_own:
             shipper.leave(journal)
         return info_in(journal, status, end_time)
@@ -240,7 +239,7 @@ class DurableStore(RestStore):
             return
         except EntriesRefused as refused:
             self._closed(journal)
-            _refuse(journal, str(refused))
+            shipper.refuse_run(journal, str(refused))
         except RefusedByServer as refused:
             if journal.exists:
                 journal.reopen()
@@ -334,7 +333,7 @@ class DurableStore(RestStore):
 
     def _read(self, journal: Journal, ask: Callable[[], T], as_said_here: Callable[[], T]) -> T:
         """Return the answer of the server that has all of the journal; without the server, that of the journal."""
-        if self._is_shipped(journal):
+        if shipper.is_shipped(journal):
             try:
                 return ask()
             except MlflowException as error:
@@ -342,19 +341,6 @@ class DurableStore(RestStore):
                     raise
                 shipper.note(journal, Away(in_plain_words(str(error))))
         return as_said_here()
-
-    def _is_shipped(self, journal: Journal) -> bool:
-        """Ship what the journal holds; return whether the server has all of it. Raises what the server refused."""
-        if journal.header.experiment is not None or shipper.is_away(journal):
-            return False
-        try:
-            deliver(journal, _READ_PATIENCE_S)
-        except (Away, RefusedByServer) as error:
-            shipper.note(journal, error)
-            return False
-        if refusals := journal.refusals():
-            _refuse(journal, f"the server refused something that the run logged: {refusals[0]}")
-        return True
 
     def _call_endpoint(
         self, api: Any, json_body: str | None = None, endpoint: str | None = None, *more: Any, **options: Any
@@ -367,7 +353,7 @@ class DurableStore(RestStore):
             self._keep(journals[0], endpoint or path, method, json.loads(json_body))
             return api.Response()
         for journal in journals or (registry.journals() if name in _SEARCHES else []):
-            self._is_shipped(journal)
+            shipper.is_shipped(journal)
         return super()._call_endpoint(api, json_body, endpoint, *more, **options)
 
     def _about(self, body: Mapping[str, Any], endpoint: str) -> list[Journal]:
@@ -396,11 +382,6 @@ def _create(run_id: str, header: Header) -> Journal:
         refuse(shown_path(root()), f"the journal of the run cannot be kept there: {error.strerror}", fix)
 
 
-def _refuse(journal: Journal, problem: str) -> NoReturn:
-    fix = f"correct what the run logs; {shown_path(journal.kept_refusals)} has what was refused when the run has ended"
-    refuse(f"run {journal.run_id}", problem, fix)
-
-
 def _is_asked_by_log_metric() -> bool:
     """Whether `mlflow.log_metric(..., run_id=...)` asks for a run. It does so at each call, and needs the id only."""
     frame = sys._getframe(2)
@@ -422,19 +403,6 @@ def _end_patience_s() -> float:
         return seconds
     except ValueError:
         refuse(PATIENCE_VARIABLE, f"{named[:40]!r} is no number of seconds", "write a number, such as 60, or unset it")
-
-
-def _point(metric: Metric) -> dict[str, Any]:
-    """Return *metric* as MLflow's requests have it; JSON has no NaN and no infinity, so they are text there."""
-    value = float(metric.value)
-    point = {
-        "key": metric.key,
-        "value": value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)],
-        "timestamp": metric.timestamp,
-        "step": metric.step,
-    }
-    more = {name: getattr(metric, name) for name in ("model_id", "dataset_name", "dataset_digest", "run_id")}
-    return point | {name: value for name, value in more.items() if value is not None}
 
 
 def _now_ms() -> int:

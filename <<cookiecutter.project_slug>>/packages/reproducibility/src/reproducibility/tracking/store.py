@@ -14,7 +14,7 @@ from pydantic import field_validator
 
 from ..config.loader import load_section
 from ..config.values import Section
-from ..delivery.journal import offline_experiment
+from ..delivery import offline
 from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
 from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
 from ..provenance.code import inside_image
@@ -191,7 +191,7 @@ def _offline_experiment(uri: str, name: str) -> str:
     if team_policy().offline_runs == "refuse":
         problem = "the server would refuse the run later: the policy says `offline_runs: refuse`"
         refuse("--offline", problem, "start the run while the server answers")
-    return offline_experiment(name)
+    return offline.experiment_id(name)
 
 
 def require_own_registry(uri: str) -> None:
