@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from relay import Relay
+
 from .dialogue import Dialogue
-from .relay import Relay
 from .stopwatch import Timing, say, seconds_of, take_turns
 from .table import AtMost, AtMostSeconds, Faster, Row, Section
 from .tracked_run import server, server_in

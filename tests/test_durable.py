@@ -5,6 +5,7 @@ The runs are in tests/scripts/durable.py. The server is a real one, and is kille
 
 import json
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -19,6 +20,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import code_of
+from relay import Relay
 from reproducibility.delivery.journal import Damaged, Ended, Header, Journal, journals
 from tracking_server import TrackingServer
 from workbench import Workbench
@@ -30,12 +32,20 @@ HERE = {"REPRODUCIBILITY_PATIENCE": "2"}  # seconds that the end of a run waits 
 class Stage:
     """A project whose runs go to a server of its own, which can be killed."""
 
-    def __init__(self, workbench: Workbench, server: TrackingServer, store: Path, files: Path) -> None:
-        self.workbench, self.server, self.store, self.files = workbench, server, store, files
+    def __init__(
+        self, workbench: Workbench, server: TrackingServer, folder: Path, python: Path, env: dict[str, str]
+    ) -> None:
+        self.workbench, self.server, self.python, self.clean_env = workbench, server, python, env
+        self.store, self.files = folder / "server.db", folder / "files"
         self.env = {"MLFLOW_TRACKING_URI": server.uri, **HERE}
 
     def play(self, way: str, folder: Path, **env: str) -> CompletedProcess[str]:
         return self.workbench.run("python", "scripts/durable.py", way, folder, env=self.env | env)
+
+    def start(self, script: Path, way: str, folder: Path, env: dict[str, str]) -> "subprocess.Popen[str]":
+        """Play *way* in a process of its own, which gets signals."""
+        command = [self.python, script, way, folder]
+        return subprocess.Popen(command, env=self.clean_env | env, stderr=subprocess.PIPE, text=True)
 
     def sync(self, *options: str, **env: str) -> CompletedProcess[str]:
         return self.workbench.run("repro", "sync", *options, env=self.env | env)
@@ -58,6 +68,7 @@ class Stage:
 def stage(
     run_in: Callable[..., CompletedProcess[str]],
     project: Path,
+    python: Path,
     server_python: Path,
     clean_env: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
@@ -70,7 +81,8 @@ def stage(
     env |= {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'server.db'}"}
     env |= {"MLFLOW_ARTIFACTS_DESTINATION": (folder / "files").as_uri()}
     with TrackingServer([server_python.parent / "repro", "server", "run"], env, folder / "log") as server:
-        yield Stage(workbench, server, folder / "server.db", folder / "files")
+        own = clean_env | {"PYTHONPATH": code_of(workbench.path)}
+        yield Stage(workbench, server, folder, python, own)
 
 
 @contextmanager
@@ -88,6 +100,23 @@ def wait_for(file: Path, played: "Future[CompletedProcess[str]]") -> None:
         assert not played.done(), played.result().stderr
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> str:
+    """Return what *process* says on standard error, up to the line with *text*."""
+    read = ""
+    while text not in read:
+        line = process.stderr.readline()
+        assert line, read
+        read += line
+    return read
 
 
 def test_an_outage_costs_a_training_nothing(stage: Stage, tmp_path: Path) -> None:
@@ -250,6 +279,82 @@ def test_what_threads_say_while_the_run_ends_is_recorded_or_refused(stage: Stage
         assert stage.points("late", f"thread {thread}") == list(range(count))
     run = stage.workbench.runs(stage.store)["late"]
     assert (run.status, run.tags["note"]) == ("FINISHED", "after the end")
+
+
+# --- A proxy between the run and its server.
+
+EVERYTHING = ("GET", "POST", "PUT", "PATCH")
+PROXIES = {
+    # Followed, an upload would become a question, which the server answers well.
+    "another address": ("302 Found", "", ("PUT",), f"Location: {API}/experiments/get?experiment_id=0"),
+    "a page": ("200 OK", "<html>sign in</html>", EVERYTHING, "Content-Type: text/html"),
+    "a page for uploads": ("200 OK", "<html>sign in</html>", ("PUT",), "Content-Type: text/html"),
+    "no route": ("404 Not Found", '{"message": "no Route matched"}', EVERYTHING, "Content-Type: application/json"),
+    "a bad gateway": ("502 Bad Gateway", "<html>oops</html>", EVERYTHING, "Content-Type: text/html"),
+    "no login": ("401 Unauthorized", "", EVERYTHING, "Content-Type: text/html"),
+}
+
+
+@pytest.mark.parametrize("answer", PROXIES)
+def test_what_a_proxy_says_for_a_while_is_not_the_word_of_the_server(stage: Stage, tmp_path: Path, answer: str) -> None:
+    status, body, methods, header = PROXIES[answer]
+    with Relay(stage.server.uri) as relay, ThreadPoolExecutor(1) as pool:
+        env = {"MLFLOW_TRACKING_URI": relay.uri, "REPRODUCIBILITY_PATIENCE": "60"}
+        played = pool.submit(stage.play, "proxied", tmp_path, **env)
+        wait_for(tmp_path / "ready", played)
+        relay.answer(status, body, *methods, header=header)
+        (tmp_path / "stopped").touch()
+        wait_for(tmp_path / "through", played)
+        time.sleep(2)
+        relay.open()
+        (tmp_path / "go on").touch()
+        done = played.result()
+    assert done.returncode == 0, done.stderr
+    run = [run for run in stage.workbench.every_run(stage.store) if run.name == "proxied"][-1]
+    assert run.status == "FINISHED"
+    with closing(sqlite3.connect(stage.store)) as database:
+        query = "SELECT count(*) FROM metrics WHERE run_uuid = ?"
+        assert database.execute(query, (run.id,)).fetchone() == (200,)
+    (file,) = [path for path in stage.files.rglob("late.txt") if run.id in path.as_posix()]
+    assert file.read_text() == "said while a proxy answered"
+
+
+def test_a_file_that_a_proxy_refuses_as_too_large_is_kept(stage: Stage, tmp_path: Path) -> None:
+    with Relay(stage.server.uri) as relay, ThreadPoolExecutor(1) as pool:
+        played = pool.submit(stage.play, "proxied", tmp_path, MLFLOW_TRACKING_URI=relay.uri)
+        wait_for(tmp_path / "ready", played)
+        relay.answer("413 Request Entity Too Large", "<html>nginx</html>", "PUT")
+        for file in ("stopped", "go on"):
+            (tmp_path / file).touch()
+        done = played.result()
+    assert done.returncode == 1
+    run = [run for run in stage.workbench.every_run(stage.store) if run.name == "proxied"][-1]
+    assert run.status == "FAILED"
+    assert "late.txt: it is larger than a proxy in front of the server lets through" in run.tags["failure"]
+    kept = stage.workbench.path / ".cache" / "journal" / "refused" / run.id / "late.txt"
+    assert kept.read_text() == "said while a proxy answered"
+
+
+def test_ctrl_c_ends_the_wait_for_a_server_and_nothing_is_lost(stage: Stage, tmp_path: Path) -> None:
+    script = stage.workbench.path / "scripts" / "durable.py"
+    with Relay(stage.server.uri) as relay:
+        env = stage.env | {"MLFLOW_TRACKING_URI": relay.uri, "REPRODUCIBILITY_PATIENCE": "600"}
+        process = stage.start(script, "plain", tmp_path, env)
+        try:
+            wait_until((tmp_path / "ready").exists)
+            relay.shut()
+            (tmp_path / "stopped").touch()
+            read = read_until(process, "Ctrl-C leaves the rest")
+            process.send_signal(signal.SIGINT)
+            read += process.communicate(timeout=300)[1]
+        finally:
+            process.kill()
+        assert re.search(r"run [0-9a-f]{32} is recorded here, \d+ entries wait", read), read
+        assert process.returncode != 0
+        relay.open()
+        run_id = re.search("run ([0-9a-f]{32}) is recorded here", read)[1]
+        assert stage.sync(run_id).returncode == 0
+    assert status_of(stage, run_id) == "FINISHED"
 
 
 # --- Begun without a server.

@@ -205,8 +205,23 @@ def noted(folder: Path) -> None:
         print(error)
 
 
+def proxied(folder: Path) -> None:
+    """Say something before and while a proxy answers in place of the server."""
+    with tracked_run(VALUES, run_name="proxied") as run:
+        for step in range(100):
+            mlflow.log_metric("loss", step / 7, step=step)
+        mlflow.get_run(run.info.run_id)  # ships what was said so far
+        (folder / "ready").touch()
+        wait_for(folder / "stopped")
+        for step in range(100, 200):
+            mlflow.log_metric("loss", step / 7, step=step)
+        mlflow.log_text("said while a proxy answered", "late.txt")
+        (folder / "through").touch()
+        wait_for(folder / "go on")
+
+
 WAYS: dict[str, Callable[[Path], None]] = {
-    way.__name__: way for way in (outage, crowd, killed, refused, wrong, full, plain, deleted, late, noted)
+    way.__name__: way for way in (outage, crowd, killed, refused, wrong, full, plain, deleted, late, noted, proxied)
 }
 
 

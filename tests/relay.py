@@ -1,4 +1,4 @@
-"""A relay in front of a tracking server, so that the server can go away and be slow without being started again."""
+"""A relay in front of a tracking server: the server goes away, is slow, or a proxy answers in its place."""
 
 import socket
 import threading
@@ -16,12 +16,15 @@ class Relay:
         self._answers = threading.Event()
         self._answers.set()
         self._delay_s = 0.0
+        self._answer = b""
+        self._methods: tuple[bytes, ...] = ()
         self.port = 0
         self.open()
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def open(self) -> None:
         """Pass everything on at once; what waits too."""
+        self._methods = ()
         self._answers.set()
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -32,6 +35,11 @@ class Relay:
         """Let each answer wait so long, or until the relay is opened."""
         self._delay_s = seconds
         self._answers.clear()
+
+    def answer(self, status: str, body: str, *methods: str, header: str = "Content-Type: text/html") -> None:
+        """Answer requests with one of these *methods* in place of the server, as a proxy does, until it is opened."""
+        text = f"HTTP/1.1 {status}\r\n{header}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+        self._answer, self._methods = text.encode(), tuple(f"{method} ".encode() for method in methods)
 
     def shut(self) -> None:
         """Refuse every connection, and break those that are there."""
@@ -57,12 +65,24 @@ class Relay:
     def _pass_on(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):  # one of the two was closed
             while data := source.recv(65_536):
+                if not is_answer and self._methods and data.startswith(self._methods):
+                    self._read_all(source)
+                    source.sendall(self._answer)
+                    break
                 if is_answer:
                     self._answers.wait(self._delay_s)
                 target.sendall(data)
         for connection in (source, target):
             self._end(connection)
             self._connections.discard(connection)
+
+    @staticmethod
+    def _read_all(source: socket.socket) -> None:
+        """Read the rest of a request: an answer before its end would be taken for a broken connection."""
+        source.settimeout(0.3)
+        with suppress(TimeoutError):
+            while source.recv(65_536):
+                pass
 
     @staticmethod
     def _end(connection: socket.socket) -> None:
