@@ -267,10 +267,11 @@ class _Shipment:
         try:
             self.server.tell(f"{API}/runs/update", {"run_id": self.journal.run_id, **end})
         except RefusedByServer:
+            # Asked first: if the server is away now, the end is sent again, and refused again.
+            is_closed = self._is_closed()
             self._note(log, offset)
-            if not self._is_closed():
-                raise
-            self.journal.remove()
+            if is_closed:
+                self.journal.remove()
             raise
         self._note(log, offset)
         # Notes that were added to the run after its end, while the server was away.
