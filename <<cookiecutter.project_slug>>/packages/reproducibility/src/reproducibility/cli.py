@@ -251,7 +251,7 @@ def up() -> None:
     click.echo(
         f"The server runs at {settings.url}\n"
         f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env. The admin makes the\n"
-        f"other logins at {settings.url}/signup, and lets them record: README.md says how\n"
+        f"other logins at {settings.url}/signup, and lets them record: docs/server.md says how\n"
         "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
         "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
     )
