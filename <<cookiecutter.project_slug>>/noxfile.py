@@ -13,6 +13,8 @@ import nox
 PYTHON = << cookiecutter.python_version | quoted >>
 EXPERIMENT = "configs/experiment.yaml"
 MACHINERY = "packages/reproducibility"
+# Where nox came by pipx or from an environment that is not active, uv lies beside nox and not on PATH.
+UV = "uv" if shutil.which("uv") else nox.virtualenv.UV
 PYPROJECTS = ["pyproject.toml", f"{MACHINERY}/pyproject.toml"]
 # Each lock: the files, groups and extras that it is compiled from, and the lock whose versions it must keep to. The
 # server's lock keeps to none: nothing is trained on the server, and its client for S3 needs an older python-dateutil.
@@ -47,8 +49,8 @@ def install(session: nox.Session, lock: str, *where: str) -> None:
     packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
     # A folder has no hash: --no-require-hashes is for users whose uv.toml asks for hashes everywhere.
     options = ["--quiet", *where, "--no-deps", "--no-build-isolation", "--no-require-hashes"]
-    session.run_install("uv", "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
-    session.run_install("uv", "pip", "install", *options, *(f"--editable={each}" for each in packages), external=True)
+    session.run_install(UV, "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
+    session.run_install(UV, "pip", "install", *options, *(f"--editable={each}" for each in packages), external=True)
 
 
 @nox.session(python=PYTHON)
@@ -135,7 +137,7 @@ def lock(session: nox.Session) -> None:
             if Path(name).exists():
                 shutil.copyfile(name, made)  # uv keeps to the versions in it
             session.run(
-                *["uv", "pip", "compile", *sources, "--output-file", str(made), "--quiet"],
+                *[UV, "pip", "compile", *sources, "--output-file", str(made), "--quiet"],
                 *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
                 *["--custom-compile-command", "nox -s lock"],
                 *([f"--constraints={Path(folder, kept_to)}"] if kept_to else []),
@@ -150,7 +152,7 @@ def lock(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def dev(session: nox.Session) -> None:
     """Make .venv for the editor, notebooks and daily work, with the locked packages and this project."""
-    make = ["uv", "venv", "--quiet", "--allow-existing", "--no-python-downloads", "--python", PYTHON, ".venv"]
+    make = [UV, "venv", "--quiet", "--allow-existing", "--no-python-downloads", "--python", PYTHON, ".venv"]
     session.run(*make, external=True)
     install(session, "requirements-dev.txt", "--python", ".venv")
     activate = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"

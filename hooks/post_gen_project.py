@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ KEPT = (
     "GIT_EXEC_PATH",
 )
 ROLES = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
+# In an environment of its own: the system's Python of many distributions refuses `pip install`.
+GET_NOX = 'python3 -m venv ~/.nox && . ~/.nox/bin/activate && pip install "nox[uv]"'
+if os.name == "nt":
+    GET_NOX = r'py -m venv "%USERPROFILE%\.nox" && "%USERPROFILE%\.nox\Scripts\activate" && pip install "nox[uv]"'
 IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 
 
@@ -38,7 +43,7 @@ def main() -> None:
     print("\nNext:")
     for step in (
         f'cd "{folder}"' if os.name == "nt" else f"cd {shlex.quote(folder)}",
-        'pip install "nox[uv]"',
+        *([GET_NOX] if shutil.which("nox") is None else []),
         "nox -s train",
         "nox -s tests",
     ):
