@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Class = Literal["complies", "does not comply", "ended without a result", "running", "waiting", "died", "unknown"]
 _DEATH = "its process was killed, or the machine went down; closed by `repro audit --close-dead`"
 _ELSEWHERE = "running on another machine, or recorded without the name of its process"
+_PAGE = 250  # runs in memory at a time
 # In the order of urgency; runs that comply are only counted.
 _LISTED: tuple[Class, ...] = ("died", "does not comply", "unknown", "waiting", "running", "ended without a result")
 _PLURALS = {"complies": "comply", "does not comply": "do not comply"}
@@ -91,10 +92,11 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
     client = connect()
     place = without_credentials(client.tracking_uri)
     waiting = tuple(run.run_id for run in waiting_runs() if run.uri == place)
-    runs = list(_runs(client, experiment))
-    audited = tuple(_audited(client, *each, policy, waiting, close_dead) for each in counted(runs, "checking the runs"))
+    runs = counted(_runs(client, experiment), "checking the runs")
+    audited = [_audited(client, *each, policy, waiting, close_dead) for each in runs]
     aliases = () if experiment else tuple(_aliases(client, policy))
-    return Audit(place, audited, aliases, waiting)
+    # By id: a run that begins while the audit reads the pages of the store shows the last run of a page again.
+    return Audit(place, tuple({run.run_id: run for run in audited}.values()), aliases, waiting)
 
 
 def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
@@ -128,14 +130,15 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
 
 
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[Experiment, Run]]":
-    """Yield every run, with its experiment."""
+    """Yield every run, with its experiment; no more than one page of runs is in memory."""
     with reachable(client.tracking_uri):
         experiments = list(pages(client.search_experiments))
         if experiment is not None and (only := client.get_experiment_by_name(experiment)) is None:
             names = ", ".join(sorted(each.name for each in experiments)[:10])
             refuse("experiment", f"there is no {experiment!r}", f"take one of these: {names}")
         for each in experiments if experiment is None else [only]:
-            yield from ((each, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
+            options = {"experiment_ids": [each.experiment_id], "max_results": _PAGE}
+            yield from ((each, run) for run in pages(client.search_runs, **options))
 
 
 def _audited(
