@@ -27,6 +27,7 @@ configs/server.ini
 data/README.md
 data/penguins.csv
 docs/checklist.svg
+docs/ramp.md
 docs/threads-and-processes.md
 docs/when-the-server-is-away.md
 noxfile.py
