@@ -4,7 +4,7 @@ The interface that older commits must support. The code of every commit is start
 
 - command: ``python ENTRY_POINT --config FILE`` for the command of an experiment, and for runs whose manifest does not
   say how they were started. ENTRY_POINT is the script that the run was started from; FILE holds the resolved config of
-  the run. Every other script is started with the arguments that the run's manifest has: ``python ENTRY_POINT ARGUMENTS``,
+  the run. Every other script is started with the arguments in the run's manifest: ``python ENTRY_POINT ARGUMENTS``,
   ``python -m MODULE ARGUMENTS``, or an installed command of the project's packages.
 - working directory: the folder of a checkout of the run's commit and patch that the run was started in; the root of the
   project for the command of an experiment, and for a run that was started elsewhere.
