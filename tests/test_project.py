@@ -29,6 +29,7 @@ docs/checklist.svg
 docs/container.md
 docs/diff.md
 docs/pull-requests.md
+docs/ramp.md
 docs/reproduce.md
 docs/runs.md
 docs/security.md

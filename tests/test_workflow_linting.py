@@ -13,9 +13,11 @@ PROGRAMS = Path(sys.executable).parent
 FORKS = "github.event.pull_request.head.repo.full_name == github.repository"
 
 
-@pytest.fixture(params=["the project's", "the template's"])
+@pytest.fixture(params=["the project's", "the template's", "of repositories that join"])
 def workflows(request: pytest.FixtureRequest, project: Path, template: Path) -> list[Path]:
-    """The workflow files of a repository."""
+    """The workflow files of a repository, or those that `nox -s join` gives to others."""
+    if request.param == "of repositories that join":
+        return list((template / "join" / "given").glob("*.yml"))
     root = project if request.param == "the project's" else template
     found = list((root / ".github" / "workflows").iterdir())
     assert found

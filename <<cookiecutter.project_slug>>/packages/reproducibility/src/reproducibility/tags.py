@@ -35,6 +35,7 @@ RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
 # --- Life of a run.
 PARENT_TAG = "mlflow.parentRunId"
 FAILURE_TAG = "failure"  # why a run ended early
+VIOLATIONS_TAG = "policy_violations"  # what breaks the policy, where that only records (`enforce: record`)
 
 # --- Reproduction. On the reproduction: the original run, the verdict, and the differences.
 REPRODUCES, REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces", "reproduces_verdict", "reproduces_note"

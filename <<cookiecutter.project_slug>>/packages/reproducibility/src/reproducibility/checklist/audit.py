@@ -18,6 +18,8 @@ from ..tags import FAILURE_TAG, PROCESS_TAG
 from ..tracking.recorded import find_run, model_outputs, pages, read_run, readable
 from ..tracking.store import connect, reachable
 from ..tracking.validation import judge
+from .weeks import Week, week_of, weeks
+from .weeks import draw as draw_weeks
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,11 +38,12 @@ _PLURALS = {"complies": "comply", "does not comply": "do not comply"}
 
 @dataclass(frozen=True)
 class Audited:
-    """One run: its class, and why, in the words of the checks that fail."""
+    """One run: its class, and why, in the words of the checks that fail. week: in which it began, as ``2026-W48``."""
 
     run_id: str
     experiment: str
     author: str
+    week: str
     status: str
     verdict: Class
     problems: tuple[str, ...]
@@ -73,6 +76,12 @@ class Audit:
     @property
     def holds(self) -> bool:
         return self.exit_status == 0
+
+    @property
+    def weeks(self) -> tuple[Week, ...]:
+        """The finished runs of each week, and how many of them comply."""
+        judged = {"complies": True, "does not comply": False}
+        return weeks((run.week, judged[run.verdict]) for run in self.runs if run.verdict in judged)
 
     @property
     def exit_status(self) -> int:
@@ -161,7 +170,8 @@ def _audited(
         else:
             problems = tuple(f"{check.name}: {check.detail}" for check in validation.checks if not check.holds)
             verdict = "does not comply" if problems else "complies"
-    return Audited(run.info.run_id, experiment.name, tags.get("author", ""), status, verdict, problems)
+    week = week_of(run.info.start_time)
+    return Audited(run.info.run_id, experiment.name, tags.get("author", ""), week, status, verdict, problems)
 
 
 def _closed(client: "MlflowClient", run: "Run") -> "Run":
@@ -197,7 +207,8 @@ def _by_status(tags: dict[str, str], status: str, waits: bool) -> tuple[Class, t
 def show_audit(audit: Audit, as_json: bool) -> None:
     """Print *audit*: for people a count of each class, and every run that does not comply with the reason."""
     counts = Counter(run.verdict for run in audit.runs)
-    data = asdict(audit) | {"counts": counts, "holds": audit.holds}
+    weeks = [asdict(week) for week in audit.weeks]
+    data = asdict(audit) | {"counts": counts, "weeks": weeks, "holds": audit.holds}
     emit(as_json, lambda: data, lambda console: _draw(console, audit, counts))
 
 
@@ -218,6 +229,7 @@ def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
             name = f"{alias.alias} of {alias.model}\nversion {alias.version}"
             table.add_row(name, "\n".join(alias.problems))
         console.print(table)
+    draw_weeks(console, audit.weeks)
     classes = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_LISTED) if counts[verdict])
     console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {classes or 'nothing to check'}.")
     if audit.waiting:

@@ -188,7 +188,7 @@ def _offline_experiment(uri: str, name: str) -> str:
     if not uri.startswith("http"):
         problem = f"the runs are kept in {without_credentials(uri)}, which needs no server"
         refuse("--offline", problem, f"leave it out, and unset {OFFLINE_VARIABLE}")
-    if team_policy().offline_runs == "refuse":
+    if (policy := team_policy()).offline_runs == "refuse" and policy.enforce == "refuse":
         problem = "the server would refuse the run later: the policy says `offline_runs: refuse`"
         refuse("--offline", problem, "start the run while the server answers")
     return offline.experiment_id(name)
