@@ -82,9 +82,12 @@ def test_what_is_copied_never_names_the_package_or_the_generator(template: Path)
         *(p for p in (project / "packages").rglob("*.*") if p.suffix != ".pyc"),
     ]
     assert len(sources) > 50
+    # What notes the template and updates the project from it, and what locks the program that renders it.
+    may_name_it = {"template.py", "update", "cli.py", "pyproject.toml"}
     for path in filter(Path.is_file, sources):
         text = path.read_text("utf-8", errors="replace")
-        assert "cookiecutter" not in text.lower(), path
+        if not may_name_it & {path.name, path.parent.name}:
+            assert "cookiecutter" not in text.lower(), path
         assert "penguin" not in text.lower() or "src" == path.relative_to(project).parts[0], path
         assert not re.search(r"^\s*(from|import) penguin", text, re.MULTILINE), path
 

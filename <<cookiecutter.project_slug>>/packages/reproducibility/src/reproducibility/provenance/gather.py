@@ -27,6 +27,7 @@ from .data import DataVersion, current_data
 from .environment import Environment, environment
 from .numerics import Numerics, numerics
 from .seeding import Seeding, plan
+from .template import Template, template
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
@@ -57,6 +58,7 @@ class Provenance:
     numerics: Numerics | None
     seeding: Seeding | None
     entry_point: str | None
+    template: Template | None
     refusals: tuple[Violation, ...]
 
     @property
@@ -115,6 +117,7 @@ class Provenance:
             "overrides": self.overrides,
             "policy": self.policy.model_dump(mode="json"),
             "entry_point": self.entry_point,
+            "template": self.template.described() if self.template else None,
         }
         return json.loads(canonical(manifest))  # tuples become lists, as in the manifest that is read back
 
@@ -163,8 +166,17 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         numerics=attempt(numerics),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
+        template=_template(),
         refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list
     )
+
+
+def _template() -> Template | None:
+    """Return the template of the project; None if the project notes none, as one that joined without a template."""
+    try:
+        return template(PROJECT_ROOT)
+    except Refused:
+        return None
 
 
 def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
