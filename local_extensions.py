@@ -47,7 +47,7 @@ TOOLS = {"nox", "pip", "pkg_resources", "reproducibility", "setuptools", "test",
 # The names that locked packages are imported by, if they are not those of the packages.
 IMPORTED_AS = {
     "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "ipykernel_launcher", "jupyter",
-    "markdown_it", "mpl_toolkits", "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml", "zmq",
+    "markdown_it", "mpl_toolkits", "opentelemetry", "pil", "py", "pylab", "sklearn", "slugify", "yaml", "zmq",
 }  # fmt: skip
 # Not installed. Libraries that are installed try to import these, and would import the project instead.
 LOOKED_FOR = {

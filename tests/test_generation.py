@@ -15,6 +15,8 @@ import uv
 from conftest import TEMPLATE, Render, python_of
 
 sys.path.insert(0, str(TEMPLATE))
+from upstream import template_repository
+
 from template_origin import without_credentials
 
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
@@ -140,16 +142,8 @@ def test_answers_typed_at_the_prompts_are_taken_as_they_are(clean_env: dict[str,
 
 
 @pytest.fixture
-def upstream(git, tmp_path: Path) -> Path:
-    """A repository with the template as it is now, as a team has it on a server."""
-    upstream = tmp_path / "upstream"
-    shutil.copytree(
-        TEMPLATE, upstream, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*cache", ".nox", ".venv")
-    )
-    git(upstream, "init", "--quiet")
-    git(upstream, "add", "--all")
-    git(upstream, "-c", "user.name=Org", "-c", "user.email=org@example.com", "commit", "--quiet", "-m", "Template")
-    return upstream
+def upstream(clean_env: dict[str, str], tmp_path: Path) -> Path:
+    return template_repository(tmp_path / "upstream", clean_env).path
 
 
 def test_template_on_github_is_rendered_and_noted(
