@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, tests, lint. All: `nox -l`"""
+"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, update, lint. All: `nox -l`"""
 
 import os
 import re
@@ -22,6 +22,7 @@ LOCKS = {
     "requirements.txt": ([*PYPROJECTS, "--group=build"], None),
     "requirements-dev.txt": ([*PYPROJECTS, "--group=build", "--group=dev"], "requirements.txt"),
     "requirements-server.txt": ([PYPROJECTS[1], "--extra=server", "--group=build"], None),
+    "requirements-update.txt": ([PYPROJECTS[1], "--extra=update", "--group=build"], "requirements.txt"),
 }
 
 # Variables of uv in a user's shell may say from where packages come and where they are kept, and not what is installed.
@@ -43,10 +44,10 @@ nox.options.sessions = ["lint", "tests"]
 def install(session: nox.Session, lock: str, *where: str) -> None:
     """Install exactly what *lock* pins, with hashes checked, and then this project's packages in place.
 
-    The server runs none of the project's own code, so its environment gets only the machinery. *where*: options of uv
-    that name another environment than the session's.
+    The server and an update run none of the project's own code, so their environments get only the machinery. *where*:
+    options of uv that name another environment than the session's.
     """
-    packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
+    packages = [MACHINERY] if lock in ("requirements-server.txt", "requirements-update.txt") else [MACHINERY, "."]
     # A folder has no hash: --no-require-hashes is for users whose uv.toml asks for hashes everywhere.
     options = ["--quiet", *where, "--no-deps", "--no-build-isolation", "--no-require-hashes"]
     session.run_install(UV, "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
@@ -147,6 +148,16 @@ def lock(session: nox.Session) -> None:
             require_index(session, made.read_text("utf-8"))
         for name in LOCKS:
             shutil.copyfile(Path(folder, name), name)
+
+
+@nox.session(python=PYTHON)
+def update(session: nox.Session) -> None:
+    """Merge what the template has changed into a new branch: nox -s update [-- --check] [--to REF]
+
+    This runs code of the template, as generating the project did.
+    """
+    install(session, "requirements-update.txt")
+    session.run("repro", "update", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -14,6 +14,7 @@ FILES = """
 .gitattributes
 .github/pull_request_template.md
 .github/workflows/ml-validation.yml
+.github/workflows/template-update.yml
 .gitignore
 .pre-commit-config.yaml
 Dockerfile
@@ -35,12 +36,14 @@ docs/runs.md
 docs/security.md
 docs/server.md
 docs/threads-and-processes.md
+docs/updates.md
 docs/when-the-server-is-away.md
 docs/your-own-experiment.md
 noxfile.py
 pyproject.toml
 requirements-dev.txt
 requirements-server.txt
+requirements-update.txt
 requirements.txt
 scripts/train.py
 src/penguin_classifier/__init__.py
@@ -90,9 +93,12 @@ def test_what_is_copied_never_names_the_package_or_the_generator(template: Path)
         *(p for p in (project / "packages").rglob("*.*") if p.suffix != ".pyc"),
     ]
     assert len(sources) > 50
+    # What notes the template and updates the project from it, and what locks the program that renders it.
+    may_name_it = {"template.py", "update", "cli.py", "pyproject.toml"}
     for path in filter(Path.is_file, sources):
         text = path.read_text("utf-8", errors="replace")
-        assert "cookiecutter" not in text.lower(), path
+        if not may_name_it & {path.name, path.parent.name}:
+            assert "cookiecutter" not in text.lower(), path
         assert "penguin" not in text.lower() or "src" == path.relative_to(project).parts[0], path
         assert not re.search(r"^\s*(from|import) penguin", text, re.MULTILINE), path
 
@@ -110,8 +116,11 @@ def test_the_locks_agree_with_each_other(project: Path) -> None:
         # Without the marker: a tool of the development lock may need a package on more platforms.
         return dict(re.findall(r"^(\S+?)==(\S+) .*\\$", (project / lock).read_text("utf-8"), re.MULTILINE))
 
-    training, development, server = map(pins, ("requirements.txt", "requirements-dev.txt", "requirements-server.txt"))
+    names = ("requirements.txt", "requirements-dev.txt", "requirements-server.txt", "requirements-update.txt")
+    training, development, server, update = map(pins, names)
     assert training.items() < development.items()
+    assert {name for name in update if update[name] != training.get(name, update[name])} == set()
+    assert "cookiecutter" in update and "cookiecutter" not in training | development | server
     assert training["mlflow-skinny"] == server["mlflow-skinny"] == server["mlflow"]
     # What talks to S3 wants an older python-dateutil, which in turn needs no time zones beside the system's.
     both = training.keys() & server.keys()
@@ -137,7 +146,7 @@ def test_a_requirement_that_no_index_has_ends_nox_lock_and_changes_no_lock(
         run_in(folder, *command.split(), check=True)
     requirement, settings = (text.format(folder=folder.as_posix()) for text in WHERE[where])
     file = fresh_project / "pyproject.toml"
-    text = file.read_text("utf-8").replace('dependencies = ["', f'dependencies = ["{requirement}", "')
+    text = file.read_text("utf-8").replace("dependencies = [", f'dependencies = ["{requirement}", ')
     file.write_text(f"{text}\n{settings}", encoding="utf-8")
     done = run_in(fresh_project, "nox", "-s", "lock", env={"PYTHONPATH": None})
     assert done.returncode == 1, done.stdout + done.stderr

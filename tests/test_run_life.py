@@ -5,6 +5,7 @@ The blocks are in tests/scripts/scenes.py; a run has the name of its scene.
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -278,6 +279,8 @@ def test_the_sample_run_carries_exactly_this_evidence(workbench: Workbench, samp
     assert manifest["params"] == sample.params
     assert manifest["tags"].items() <= sample.tags.items()
     assert manifest["entry_point"] == "scripts/train.py"
+    noted = tomllib.loads((workbench.path / "pyproject.toml").read_text("utf-8"))["tool"]["cookiecutter"]
+    assert manifest["template"] == {"address": noted["template"], "commit": noted["commit"]}
 
 
 def test_a_copy_of_the_standard_experiment_runs(workbench: Workbench, sample: RecordedRun) -> None:

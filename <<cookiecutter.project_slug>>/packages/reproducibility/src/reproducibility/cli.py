@@ -222,6 +222,42 @@ def image(snapshot: bool, base: str | None) -> None:
     click.echo(f"{name} is ready: {image_id}")
 
 
+@repro.command()
+@click.option("--check", is_flag=True, help="Only tell what is new. Status 1: something is.")
+@click.option("--template", metavar="ADDRESS", help="The template, if not the one that pyproject.toml notes.")
+@click.option("--from", "since", metavar="COMMIT", help="Its commit that the project comes from, if none is noted.")
+@click.option("--to", metavar="REF", help="A commit, tag or branch of the template; by default the newest commit.")
+@click.option("--offer", metavar="FOLDER", help="Merge, and write branch and text of a pull request into FOLDER.")
+@click.option("--open", "offered", metavar="FOLDER", help="Only open the pull request that FOLDER offers, on GitHub.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
+def update(
+    check: bool,
+    template: str | None,
+    since: str | None,
+    to: str | None,
+    offer: str | None,
+    offered: str | None,
+    as_json: bool,
+) -> None:
+    """Merge what the template has changed into a new branch.
+
+    This runs code of the template. Status 0: merged, or nothing to do. 1: there are conflicts to resolve.
+    """
+    from .update import pull_request
+    from .update.report import show_update
+    from .update.update import update
+
+    if offered:
+        click.echo(pull_request.open_pull_request(Path(offered)))
+        return
+    found = update(template, since, to, check=check)
+    show_update(found, as_json)
+    if offer and not check:
+        click.echo(pull_request.offer(found, Path(offer)), err=True)
+        return
+    sys.exit(1 if (check and found.files) or (found.merge and found.merge.conflicts) else 0)
+
+
 @repro.command(hidden=True)
 def bake() -> None:
     """Record in an image which code it holds: a step of the Dockerfile."""

@@ -27,6 +27,7 @@ from .environment import Environment, environment
 from .numerics import Numerics, numerics
 from .seeding import Seeding, plan
 from .start import Start, entry_point, start
+from .template import Template, template
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
@@ -58,6 +59,7 @@ class Provenance:
     seeding: Seeding | None
     entry_point: str | None
     start: Start
+    template: Template | None
     refusals: tuple[Violation, ...]
 
     @property
@@ -117,6 +119,7 @@ class Provenance:
             "policy": self.policy.model_dump(mode="json"),
             "entry_point": self.entry_point,
             "start": asdict(self.start),
+            "template": self.template.described() if self.template else None,
         }
         return json.loads(canonical(manifest))  # tuples become lists, as in the manifest that is read back
 
@@ -166,8 +169,17 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
         start=start(),
+        template=_template(),
         refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list
     )
+
+
+def _template() -> Template | None:
+    """Return the template of the project; None if the project notes none, as one that joined without a template."""
+    try:
+        return template(PROJECT_ROOT)
+    except Refused:
+        return None
 
 
 def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
