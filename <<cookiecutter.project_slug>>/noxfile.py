@@ -68,6 +68,13 @@ def train(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def data(session: nox.Session) -> None:
+    """Fetch the data that is not in git, as data_source in configs/base.yaml says: nox -s data"""
+    install(session, "requirements.txt")
+    session.run("repro", "fetch", *session.posargs)
+
+
+@nox.session(python=PYTHON)
 def checklist(session: nox.Session) -> None:
     """Answer the review checklist for this commit and its run: nox -s checklist [-- --prove --run RUN_ID]"""
     install(session, "requirements.txt")

@@ -62,7 +62,8 @@ def first_commit() -> str:
     if outer.returncode == 0 or "safe.directory" in outer.stderr:
         return (
             "This folder is inside another git repository, so no new one was made.\n"
-            'The first run needs the files committed: git add -A . and git commit -m "Add the project"'
+            'The first run needs the files committed: git add -A . and git commit -m "Add the project"\n'
+            f"{move_workflows()}"
         )
     note = ""
     try:
@@ -89,6 +90,16 @@ def first_commit() -> str:
             'The first run needs a commit: git add -A, git commit -m "First commit"'
         )
     return f"Made a git repository with the first commit.{note}"
+
+
+def move_workflows() -> str:
+    """Return how GitHub comes to see the workflows of a project that is a folder of a bigger repository."""
+    prefix = git("rev-parse", "--show-prefix").stdout.strip().rstrip("/") or "the project's folder"
+    return (
+        "GitHub reads workflows only at the top of a repository. Move the two of this project there:\n"
+        "    move .github/workflows/*.yml of this folder to .github/workflows/ at the top of the repository\n"
+        f"    in both files, write PROJECT: {prefix} where they say PROJECT: ."
+    )
 
 
 def known_identity() -> str:

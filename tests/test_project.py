@@ -14,6 +14,7 @@ FILES = """
 .gitattributes
 .github/pull_request_template.md
 .github/workflows/ml-validation.yml
+.github/workflows/recorded-run.yml
 .github/workflows/template-update.yml
 .gitignore
 .pre-commit-config.yaml
@@ -21,6 +22,7 @@ Dockerfile
 README.md
 compose.yaml
 configs/base.yaml
+configs/ci.yaml
 configs/experiment.yaml
 configs/server.ini
 data/README.md
@@ -29,7 +31,9 @@ docs/checklist.md
 docs/checklist.svg
 docs/container.md
 docs/diff.md
-docs/pull-requests.md
+docs/gitlab-ci.yml
+docs/on-github.md
+docs/on-gitlab.md
 docs/ramp.md
 docs/reproduce.md
 docs/runs.md

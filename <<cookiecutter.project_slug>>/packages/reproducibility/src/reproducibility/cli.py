@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `repro --help` answers at once.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def sync(run_id: str | None, status: bool, dead: bool, as_json: bool) -> None:
     sys.exit(sync.exit_status(outcomes))
 
 
+@repro.command()
+@click.option("--output", metavar="FILE", help="Write data=here or data=absent for a workflow; status 0 for both.")
+def fetch(output: str | None) -> None:
+    """Fetch the data that is not in git, as data_source in configs/base.yaml says.
+
+    Status 1: this machine has no login for it.
+    """
+    from .provenance import data_source
+
+    fetched = data_source.fetch()
+    if output is None or not fetched.here:  # the page of the workflow shows only what is missing
+        click.echo(fetched.message)
+    if output is not None:
+        data_source.tell_step(fetched, Path(output))
+    sys.exit(0 if fetched.here or output is not None else 1)
+
+
 @repro.command(epilog=_RUN)
 @click.argument("run_id")
 @click.option("--container", is_flag=True, help="Run it in the image of the original run.")
@@ -173,18 +191,29 @@ def promote(run_id: str, model: str, alias: str, as_json: bool) -> None:
 )
 @click.option("--base", metavar="REF", help="The branch to merge into; by default the default branch of origin.")
 @click.option("--event", metavar="FILE", help="Take run and base from a pull request: the file GITHUB_EVENT_PATH.")
+@click.option("--merge-request", is_flag=True, help="Take run and base from GitLab's variables of a merge request.")
 @click.option("--prove", is_flag=True, help="Reproduce the run first, if it has no reproduction.")
 @click.option("--svg", metavar="FILE", help="Also draw the checklist as a picture.")
 @click.option("--json", "form", flag_value="json", help=_JSON)
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a summary or comment on GitHub.")
 def checklist(
-    reference: str | None, base: str | None, event: str | None, prove: bool, svg: str | None, form: str | None
+    reference: str | None,
+    base: str | None,
+    event: str | None,
+    merge_request: bool,
+    prove: bool,
+    svg: str | None,
+    form: str | None,
 ) -> None:
     """Answer the review checklist of this commit, item by item."""
     from .checklist import report
     from .checklist.checklist import check
+    from .checklist.pull_request import read_event, read_merge_request
 
-    found = check(reference, Path(event) if event is not None else None, base, prove=prove)
+    request = read_event(Path(event)) if event is not None else None
+    if merge_request:
+        request = read_merge_request(os.environ)
+    found = check(reference, request, base, prove=prove)
     report.show_checklist(found, form or "table")
     if svg:
         report.draw(found, Path(svg))

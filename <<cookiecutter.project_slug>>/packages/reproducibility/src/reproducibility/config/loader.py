@@ -22,6 +22,7 @@ MAX_BYTES = 1024 * 1024
 # The sections of TEAM_FILE that hold for the whole team. No experiment may change them. Each with the fix to propose.
 TEAM_FILE = "base.yaml"
 TEAM_SECTIONS = {
+    "data_source": "it belongs in configs/base.yaml, for everyone",
     "policy": "the policy belongs in configs/base.yaml, for everyone",
     "tracking": "it belongs in configs/base.yaml, for everyone; "
     "MLFLOW_TRACKING_URI in the environment changes the server for one run",
