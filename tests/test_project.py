@@ -24,6 +24,7 @@ compose.yaml
 configs/base.yaml
 configs/experiment.yaml
 configs/server.ini
+configs/sweep.yaml
 data/README.md
 data/penguins.csv
 docs/checklist.svg
@@ -33,6 +34,7 @@ noxfile.py
 pyproject.toml
 requirements-dev.txt
 requirements-server.txt
+requirements-sweep.txt
 requirements.txt
 scripts/train.py
 src/penguin_classifier/__init__.py

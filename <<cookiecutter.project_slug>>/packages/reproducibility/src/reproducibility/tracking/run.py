@@ -33,6 +33,7 @@ from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
 from .patience import short_waits
 from .preflight import preflight, unrecorded_code
 from .store import connect, experiment_id, is_offline, reachable, unavailable
+from .trial import take_trial
 
 if TYPE_CHECKING:
     import mlflow
@@ -76,7 +77,9 @@ def tracked_run(
     parent = mlflow.active_run()
     token = secrets.token_hex(16)
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
-    all_tags = {**(tags or {}), **provenance.tags, **own_tags}
+    trial = take_trial() if parent is None else None
+    all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {})}
+    run_name = run_name or (trial.name if trial else None)
     process = os.getpid()
     with Interruption() as interruption, ExitStack() as block:
         with reachable(client.tracking_uri), tags_given():
