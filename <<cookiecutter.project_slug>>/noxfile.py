@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, validate, checklist, reproduce, diff, server, update, lint. All: `nox -l`"""
+"""Every task by its name: nox -s train, sweep, validate, checklist, reproduce, diff, server, update. All: `nox -l`"""
 
 import os
 import re
@@ -21,6 +21,7 @@ PYPROJECTS = ["pyproject.toml", f"{MACHINERY}/pyproject.toml"]
 LOCKS = {
     "requirements.txt": ([*PYPROJECTS, "--group=build"], None),
     "requirements-dev.txt": ([*PYPROJECTS, "--group=build", "--group=dev"], "requirements.txt"),
+    "requirements-sweep.txt": ([*PYPROJECTS, "--group=build", f"--group={PYPROJECTS[1]}:sweep"], "requirements.txt"),
     "requirements-server.txt": ([PYPROJECTS[1], "--extra=server", "--group=build"], None),
     "requirements-update.txt": ([PYPROJECTS[1], "--extra=update", "--group=build"], "requirements.txt"),
 }
@@ -101,6 +102,17 @@ def diff(session: nox.Session) -> None:
     install(session, "requirements.txt")
     # Status 1 says that the runs differ: an answer. With --results it says that their results differ: a failed check.
     session.run("repro", "diff", *session.posargs, success_codes=[0] if "--results" in session.posargs else [0, 1])
+
+
+@nox.session(python=PYTHON)
+def sweep(session: nox.Session) -> None:
+    """Make many runs, with other values each: nox -s sweep -- configs/sweep.yaml [--jobs 2] [--resume] [--html FILE]
+
+    With --scheduler tcp://HOST:8786 the workers of that Dask scheduler make them. The last section of docs/sweeps.md
+    says how to start workers on other machines.
+    """
+    install(session, "requirements-sweep.txt")
+    session.run("repro", "sweep", *session.posargs, env={"PYTHONHASHSEED": "0"})
 
 
 @nox.session(python=PYTHON)

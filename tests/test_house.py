@@ -18,6 +18,7 @@ ROOMS = """
 cli command
 checklist container
 update
+sweep
 reproduce
 comparison gate
 tracking

@@ -25,6 +25,7 @@ configs/base.yaml
 configs/ci.yaml
 configs/experiment.yaml
 configs/server.ini
+configs/sweep.yaml
 data/README.md
 data/penguins.csv
 docs/checklist.md
@@ -47,6 +48,7 @@ noxfile.py
 pyproject.toml
 requirements-dev.txt
 requirements-server.txt
+requirements-sweep.txt
 requirements-update.txt
 requirements.txt
 scripts/train.py

@@ -36,6 +36,30 @@ def train(config: str, options: tuple[str, ...]) -> None:
 
     The same as: python scripts/train.py --config CONFIG [OPTIONS]
     """
+    _train([config] if config in ("-h", "--help") else ["--config", config, *options])
+
+
+@repro.command()
+@click.argument("config")
+@click.option("--jobs", type=click.IntRange(min=1), help="How many trials run at a time. By default 1.")
+@click.option("--scheduler", metavar="ADDRESS", help="Let the workers of a Dask scheduler make them: tcp://host:8786.")
+@click.option("--resume", is_flag=True, help="Go on with the last sweep of CONFIG: only what has not finished is made.")
+@click.option("--html", metavar="FILE", help="Also write the results, with charts, into one HTML file.")
+@click.option("--json", "as_json", is_flag=True, help=_JSON)
+def sweep(config: str, jobs: int | None, scheduler: str | None, resume: bool, html: str | None, as_json: bool) -> None:
+    """Make many runs of an experiment, with other values each.
+
+    CONFIG says which experiment and which values, as configs/sweep.yaml does. Status 0: every trial has a finished run.
+    1: some have none. 2: nothing was started, or it is not known. 130: after Ctrl-C; --resume goes on.
+    """
+    given = {"--jobs": jobs and str(jobs), "--scheduler": scheduler, "--html": html}
+    options = [part for name, value in given.items() if value is not None for part in (name, value)]
+    options += ["--resume"] * resume + ["--json"] * as_json
+    _train(["--config", config, "--sweep", *options])
+
+
+def _train(arguments: list[str]) -> None:
+    """Start scripts/train.py with *arguments*, in this process."""
     import runpy
 
     from .display import say
@@ -46,8 +70,7 @@ def train(config: str, options: tuple[str, ...]) -> None:
     if not script.is_file():
         refuse("scripts/train.py", "the project has no such script", "start the script of the experiment with python")
     say("loading the experiment ...")
-    asks_for_help = config in ("-h", "--help")
-    sys.argv = [str(script), *((config,) if asks_for_help else ("--config", config)), *options]
+    sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(script.parent))  # as `python scripts/train.py` does
     try:
         runpy.run_path(str(script), run_name="__main__")

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +16,8 @@ from .ending import end_quickly
 from .errors import refuse
 from .project import load, team_policy
 from .provenance.start import starts_experiment
+from .sweep.lifeline import hold_lifeline
+from .sweep.records import finished_run_of_trial
 from .tracking.store import OFFLINE_VARIABLE
 
 C = TypeVar("C", bound=Config)
@@ -43,6 +45,12 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
     @click.option(
         "--base", metavar="IMAGE", help="With --container: start from another image, for example one for GPUs."
     )
+    # For `repro sweep`, whose help describes them.
+    @click.option("--sweep", is_flag=True, hidden=True)
+    @click.option("--jobs", type=click.IntRange(min=1), hidden=True)
+    @click.option("--scheduler", hidden=True)
+    @click.option("--resume", is_flag=True, hidden=True)
+    @click.option("--html", hidden=True)
     def command(
         path: Path,
         overrides: tuple[str, ...],
@@ -51,11 +59,18 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         container: bool,
         snapshot: bool,
         base: str | None,
+        sweep: bool,
+        **of_sweep: Any,
     ) -> None:
+        hold_lifeline()
         let_any_text_pass()
         starts_experiment()
         end_quickly()
         require_working_directory()
+        if sweep:
+            from .sweep.sweep import run_sweep
+
+            raise SystemExit(run_sweep(path, model, as_json=as_json, **of_sweep))
         overrides = tuple(map(as_utf8, overrides))
         if offline:
             os.environ[OFFLINE_VARIABLE] = "1"
@@ -66,7 +81,7 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         if snapshot or base:
             refuse("--snapshot" if snapshot else "--base", "it needs an image", "add --container")
         try:
-            run_id = run_experiment(load(path, model, overrides))
+            run_id = finished_run_of_trial() or run_experiment(load(path, model, overrides))
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         if (journal := journal_of(run_id)) is not None:  # it waits for its server: the run said so at its end

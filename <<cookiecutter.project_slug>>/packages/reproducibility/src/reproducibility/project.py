@@ -87,8 +87,13 @@ def load(path: str | Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     notebook and an editor may run code in any folder. Otherwise as `config.loader.load`, which raises Refused with a
     violation for each key at fault.
     """
+    return loader.load(config_file(path), model, overrides)
+
+
+def config_file(path: str | Path) -> Path:
+    """Return which file *path* means: see `load`. The file may be missing."""
     here, in_project = Path(path), PROJECT_ROOT / path
-    return loader.load(in_project if in_project.is_file() and not here.exists() else here, model, overrides)
+    return in_project if in_project.is_file() and not here.exists() else here
 
 
 def team_policy(path: Path = BASE_CONFIG) -> Policy:

@@ -23,8 +23,10 @@ from .tags import (
     REPRODUCES,
     REPRODUCES_VERDICT,
     RESTATED,
+    SWEEP_TAG,
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
+    TRIAL_TAG,
     VIOLATIONS_TAG,
 )
 
@@ -50,7 +52,7 @@ def frozen(policy: Policy) -> frozenset[str]:
     There are two exceptions. `REPRODUCES` can be deleted. `FAILURE_TAG` can change until the run has ended, and can be
     added to a run that ended without success.
     """
-    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG, OFFLINE_TAG}
+    own = {PARENT_TAG, REPRODUCES, FAILURE_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG, OFFLINE_TAG, SWEEP_TAG, TRIAL_TAG}
     return PROVENANCE_TAGS | MLFLOW_TAGS.keys() | set(policy.required_tags) | own
 
 
@@ -176,13 +178,14 @@ def outward(run: R, tags: Callable[[R], Mapping[str, str]], find: Callable[[str]
     """Yield *run*, then the run that it is nested in, and so on, as far as `find` knows them.
 
     A nested run is part of the run around it: the same code made it, from the same config and data. So its evidence
-    and params are those of the first of these runs that has a manifest. Ends where altered tags lead in a circle.
+    and params are those of the first of these runs that has a manifest. A trial of a sweep is no part of the sweep's
+    run, so it is the last one. Ends where altered tags lead in a circle.
     """
     seen = set()
     while run is not None:
         yield run
         parent = tags(run).get(PARENT_TAG)
-        if not parent or parent in seen:
+        if not parent or parent in seen or TRIAL_TAG in tags(run):
             return
         seen.add(parent)
         run = find(parent)

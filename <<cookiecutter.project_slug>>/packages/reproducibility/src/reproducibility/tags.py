@@ -36,6 +36,7 @@ RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
 PARENT_TAG = "mlflow.parentRunId"
 FAILURE_TAG = "failure"  # why a run ended early
 VIOLATIONS_TAG = "policy_violations"  # what breaks the policy, where that only records (`enforce: record`)
+SUPERSEDED_TAG = "superseded_by"  # on a trial of a sweep that finished twice: the run that counts
 
 # --- Reproduction. On the reproduction: the original run, the verdict, and the differences.
 REPRODUCES, REPRODUCES_VERDICT, REPRODUCES_NOTE = "reproduces", "reproduces_verdict", "reproduces_note"
@@ -54,3 +55,6 @@ TOKEN_TAG = f"{INTERNAL}token"  # the token itself, set just before the run ends
 RUN_ID_TAG, MODEL_ID_TAG = f"{INTERNAL}run_id", f"{INTERNAL}model_id"
 OFFLINE_TAG = f"{INTERNAL}offline"  # the run was begun without its server, which got the run later
 ATTEMPT_TAG = f"{INTERNAL}attempt"  # names one attempt to reproduce a run
+# The sweep that a run belongs to; and, on each of its trials, the number of the trial. A trial is inside the run of the
+# sweep, but is no part of that run: a trial has a config and evidence of its own.
+SWEEP_TAG, TRIAL_TAG = f"{INTERNAL}sweep", f"{INTERNAL}trial"

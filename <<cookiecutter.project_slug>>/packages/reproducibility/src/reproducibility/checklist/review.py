@@ -15,7 +15,7 @@ from ..git.command import commit_id
 from ..project import PROJECT_ROOT, team_policy
 from ..reproduce.reproduce import compare_reproduction, reproduce
 from ..secrets import without_credentials
-from ..tags import MADE_FROM, PARENT_TAG, PROCESS_TAG, REPRODUCES
+from ..tags import MADE_FROM, PARENT_TAG, PROCESS_TAG, REPRODUCES, SWEEP_TAG
 from ..tracking.recorded import RecordedRun, find_run, origin_differences, outermost, read_run, search_runs
 from ..tracking.store import connect, reachable
 from ..tracking.validation import Validation, judge
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _COMPARED = 3
 # How many of the newest runs are searched for reproductions, and for a run of the commit.
 _SEARCHED_FOR_REPRODUCTIONS, _SEARCHED_FOR_COMMIT = 50, 200
-_FINISHED = ("attributes.status = 'FINISHED'", f"tags.`{PARENT_TAG}` IS NULL")
+_FINISHED = ("attributes.status = 'FINISHED'", f"tags.`{PARENT_TAG}` IS NULL", f"tags.`{SWEEP_TAG}` IS NULL")
 _PLAIN = re.compile(r"[\w:]+")
 
 

@@ -78,6 +78,16 @@ def load(path: Path, model: type[C], overrides: Sequence[str] = ()) -> C:
     return config
 
 
+def load_changed(path: Path, model: type[C], changes: dict[str, Any], marks: Marks, prefix: KeyPath = ()) -> C:
+    """Return the configuration in *path* with *changes*, nested values that another file has at *marks*.
+
+    *prefix* is the path of *changes* in that file. Raises Refused, as `load` does, naming the other file.
+    """
+    layers = _chain(path)
+    final = _stack([*reversed(layers), _Layer(changes, marks)])
+    return _validate(final.values, model, final.marks, [shown_path(layers[0].file)], prefix)
+
+
 @contextmanager
 def _gathering(violations: list[Violation]) -> Iterator[None]:
     try:

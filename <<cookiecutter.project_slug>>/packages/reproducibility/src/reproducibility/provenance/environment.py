@@ -24,7 +24,7 @@ from ..project import installed_in_place, own_packages
 from ..secrets import without_credentials
 from .code import BASE_PACKAGES, image_name, inside_image
 
-_TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt")
+_TOOL_LOCKS = ("requirements-dev.txt", "requirements-server.txt", "requirements-sweep.txt")
 # Read when this module is imported: a run may set the variable later, but only for its child processes.
 _HASH_SEED = os.environ.get("PYTHONHASHSEED", "random")
 # Installers come with an environment, and no run imports them.

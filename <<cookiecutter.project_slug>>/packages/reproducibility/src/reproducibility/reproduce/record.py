@@ -6,12 +6,15 @@ from ..errors import Refused, Violation, refuse
 from ..evidence import CONFIG, ManifestError, agreement, needed_files
 from ..provenance.data import data_path
 from ..rules import why_unsuccessful
+from ..tags import SWEEP_TAG, TRIAL_TAG
 from ..tracking.recorded import RecordedRun, origin_differences
 
 
 def require_evidence(recorded: RecordedRun) -> None:
     """Raise Refused when the run lacks what a reproduction needs in any case, even by force."""
     run = f"run {recorded.run.info.run_id}"
+    if SWEEP_TAG in recorded.run.data.tags and TRIAL_TAG not in recorded.run.data.tags:
+        refuse(run, "it is a sweep, whose results are those of its trials", "name one of its trials")
     if not recorded.evidence:
         fix = "record it once more, with `nox -s train` or `with tracked_run(config):`"
         refuse(run, "it has no evidence, so nobody knows how it was made", fix)

@@ -18,6 +18,7 @@ from ..lockfile import LOCK
 from ..policy import Policy, violations
 from ..project import PROJECT_ROOT
 from ..provenance.code import foreign_code, imported_files, is_committed
+from ..provenance.expected import unexpected
 from ..provenance.gather import Provenance, gather
 from ..secrets import secrets_in
 from ..tags import MLFLOW_TAGS, PROVENANCE_TAGS, REPRODUCES
@@ -56,6 +57,7 @@ def preflight(
         *_uncommitted_config(provenance, config),
         *_environment_drift(provenance),
         *_base_image_packages(provenance),
+        *unexpected(provenance),
     ]
     if problem := _unrecordable(provenance.values):
         raise Refused([*found, *unfit, problem])

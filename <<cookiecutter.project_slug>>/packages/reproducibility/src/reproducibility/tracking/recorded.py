@@ -23,7 +23,7 @@ from ..evidence import CONFIG, EVIDENCE, MANIFEST, PATCH, manifest_in
 from ..provenance.gather import author
 from ..rules import outward
 from ..secrets import recordable, without_credentials
-from ..tags import ORIGIN_TAGS, PARENT_TAG, REPRODUCES
+from ..tags import ORIGIN_TAGS, PARENT_TAG, REPRODUCES, SWEEP_TAG, TRIAL_TAG
 from .store import reachable, require_not_moved
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ class RecordedRun:
 def find_run(client: "MlflowClient", reference: str) -> "Run":
     """Return the run that *reference* means: an id, the unique beginning of one, ``last`` or ``last~1``.
 
-    ``last`` is the newest run of the author who asks, ``last~1`` the one before it. Nested runs and reproductions are
-    not counted. Raises Refused if there is no such run, or more than one.
+    ``last`` is the newest run of the author who asks, ``last~1`` the one before it. Nested runs, reproductions and
+    sweeps are not counted. Raises Refused if there is no such run, or more than one.
     """
     if last := _LAST.fullmatch(reference):
         return _last(client, int(last[1] or 0))
@@ -189,8 +189,8 @@ def _last(client: "MlflowClient", back: int) -> "Run":
         refuse("run id", f"MLflow cannot search for {who}, a name with both kinds of quotes", "give the run's id")
     quote = '"' if "'" in who else "'"
     with reachable(client.tracking_uri):
-        own = f"tags.author = {quote}{who}{quote} AND tags.`{PARENT_TAG}` IS NULL AND tags.`{REPRODUCES}` IS NULL"
-        runs = search_runs(client, own, back + 1)
+        without = " AND ".join(f"tags.`{tag}` IS NULL" for tag in (PARENT_TAG, REPRODUCES, SWEEP_TAG))
+        runs = search_runs(client, f"tags.author = {quote}{who}{quote} AND {without}", back + 1)
     if len(runs) <= back:
         known = f"{len(runs)} run{'s' * (len(runs) != 1)} of {who}"
         fix = "train one, or give the run's id"
@@ -223,7 +223,7 @@ def outermost(client: "MlflowClient", run: "Run") -> "Run":
     Raises Refused if a run on the way is not recorded, or if altered tags lead in a circle.
     """
     *_, last = outward(run, attrgetter("data.tags"), partial(find_run, client))
-    if parent := last.data.tags.get(PARENT_TAG):
+    if (parent := last.data.tags.get(PARENT_TAG)) and TRIAL_TAG not in last.data.tags:
         _refuse_circle(last, parent)
     return last
 

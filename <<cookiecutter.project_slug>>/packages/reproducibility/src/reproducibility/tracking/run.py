@@ -31,6 +31,7 @@ from .preflight import preflight, unrecorded_code
 from .ramp import note, only_records, tag_of
 from .record import record
 from .store import connect, experiment_id, is_offline, reachable, unavailable
+from .trial import take_trial
 
 if TYPE_CHECKING:
     import mlflow
@@ -72,7 +73,9 @@ def tracked_run(
     parent = mlflow.active_run()
     token = secrets.token_hex(16)
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
-    all_tags = {**(tags or {}), **provenance.tags, **own_tags, **tag_of(broken, {})}
+    trial = take_trial() if parent is None else None
+    all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {}), **tag_of(broken, {})}
+    run_name = run_name or (trial.name if trial else None)
     process = os.getpid()
     with Interruption() as interruption, ExitStack() as block:
         with reachable(client.tracking_uri), tags_given():
