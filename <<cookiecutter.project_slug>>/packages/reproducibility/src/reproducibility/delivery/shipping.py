@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from filelock import Timeout
 
 from ..secrets import recordable
-from ..tags import FAILURE_TAG
+from ..tags import EXPERIMENT_TAGS, FAILURE_TAG
 from . import offline
 from .batch import MOST, Batch, pairs
 from .journal import Journal, journals_inside
@@ -297,4 +297,5 @@ def _experiment_id(server: Server, name: str) -> str:
     except RefusedByServer as refused:
         if not refused.says_there_is_none:
             raise
-        return server.tell(f"{API}/experiments/create", {"name": name})["experiment_id"]
+        body = {"name": name, "tags": pairs(EXPERIMENT_TAGS)}
+        return server.tell(f"{API}/experiments/create", body)["experiment_id"]

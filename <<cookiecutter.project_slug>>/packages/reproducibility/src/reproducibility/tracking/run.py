@@ -31,6 +31,7 @@ from .preflight import preflight, unrecorded_code
 from .ramp import note, only_records, tag_of
 from .record import record
 from .store import connect, experiment_id, is_offline, reachable, unavailable
+from .title import NOTE_TAG, description, title
 from .trial import take_trial
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def tracked_run(
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
     trial = take_trial() if parent is None else None
     all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {}), **tag_of(broken, {})}
-    run_name = run_name or (trial.name if trial else None)
+    run_name = run_name or (trial.name if trial else title(provenance))
     process = os.getpid()
     with Interruption() as interruption, ExitStack() as block:
         with reachable(client.tracking_uri), tags_given():
@@ -86,7 +87,7 @@ def tracked_run(
         try:
             interruption.release()
             with reachable(client.tracking_uri):
-                record(client, run_id, provenance)
+                record(client, run_id, provenance, tags=_described(provenance, run_id, all_tags))
             _seed(provenance)
             block.enter_context(opened(run_id, run.info.experiment_id, provenance.tags))
             say(f"run {run_id} is recording")
@@ -154,9 +155,15 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
     trust_by_policy()
     client = mlflow.MlflowClient()
     with reachable(client.tracking_uri):
-        record(client, run.info.run_id, provenance, tags=provenance.tags | tag_of(broken, run.data.tags))
+        described = _described(provenance, run.info.run_id, run.data.tags)
+        record(client, run.info.run_id, provenance, tags=provenance.tags | tag_of(broken, run.data.tags) | described)
     _seed(provenance)
     log_into(run)
+
+
+def _described(provenance: Provenance, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tag with the description of the run, unless *tags* has one of the user's own."""
+    return {} if NOTE_TAG in tags else {NOTE_TAG: description(provenance, run_id)}
 
 
 def _seed(provenance: Provenance) -> None:
