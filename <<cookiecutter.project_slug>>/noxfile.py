@@ -131,10 +131,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """Check style and likely mistakes, and change nothing. To repair: ruff check --fix . and ruff format . in .venv"""
+    """Check style and likely mistakes, and change nothing; or repair what can be repaired: nox -s lint -- --fix"""
+    if session.posargs not in ([], ["--fix"]):
+        session.error("nox -s lint takes --fix and nothing else")
     install(session, "requirements-dev.txt")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".", *session.posargs)
+    session.run("ruff", "format", ".", *([] if session.posargs else ["--check"]))
 
 
 def require_index(session: nox.Session, lock: str) -> None:

@@ -114,6 +114,29 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_status_2(
     assert shown.stderr.endswith(done.stderr)
 
 
+def test_a_command_alone_means_what_is_usual(workbench: Workbench) -> None:
+    """`repro` says what to do first, and each of these lines is a command."""
+    commands = {
+        "alone": (),
+        "validate": ("validate",),
+        "validate last": ("validate", "last"),
+        "train": ("train", "--set", "seed=oops"),
+        "mistyped": ("valdate",),
+        "unlike any": ("zzz",),
+    }
+    done = workbench.repro_each(commands, env=AUTHOR)
+    first = [line.split("   ")[0] for line in done["alone"].stdout.splitlines()]
+    assert (done["alone"].returncode, len(first)) == (0, 5)
+    help_of_each = {line: (*line.split()[1:2], "--help")[-2:] for line in first[:-1]}
+    assert {each.returncode for each in workbench.repro_each(help_of_each).values()} == {0}
+    assert done["validate"].returncode == 0
+    assert done["validate"].stdout == done["validate last"].stdout
+    assert (done["train"].returncode, "--set seed=oops: " in done["train"].stderr) == (2, True), done["train"].stderr
+    assert done["mistyped"].returncode == done["unlike any"].returncode == 2
+    assert "No such command 'valdate'. Did you mean 'validate'?" in done["mistyped"].stderr
+    assert "Did you mean" not in done["unlike any"].stderr
+
+
 def test_an_error_in_the_user_s_own_script_keeps_its_traceback(workbench: Workbench) -> None:
     """The training failed, and that is status 1."""
     workbench.edit("scripts/train.py", "from reproducibility", "1 / 0\nfrom reproducibility")

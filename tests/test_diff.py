@@ -427,8 +427,10 @@ class Page(HTMLParser):
 
 
 def test_the_page_loads_nothing_and_holds_hostile_names_as_text(answers: Answers, workbench: Workbench) -> None:
-    assert (answers["a page"].returncode, answers["a page"].stderr) == (1, "")
-    text = (workbench.path.parent / "page.html").read_text("utf-8")
+    written = workbench.path.parent / "page.html"
+    said = f"wrote ../page.html: open {written.as_uri()}\n"
+    assert (answers["a page"].returncode, answers["a page"].stderr) == (1, said)
+    text = written.read_text("utf-8")
     page = Page(text)
     layout = {"html", "meta", "title", "style", "h1", "h2", "p", "div", "b", "small", "span", "i", "ul", "li"}
     content = {"table", "tr", "th", "td", "code", "figure", "figcaption", "details", "summary", "pre"}

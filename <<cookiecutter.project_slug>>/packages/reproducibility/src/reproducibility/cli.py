@@ -5,11 +5,21 @@ Each command imports what it needs when it runs, so that `repro --help` answers 
 
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-_RUN = "RUN_ID is the id of a run, the beginning of an id, or last, last~1 ..."
+_RUN = "RUN_ID is the id of a run, the beginning of an id, or last, last~1 ... By default, it is last."
+_EXPERIMENT = "configs/experiment.yaml"
+# What `repro` alone says: the first things to do.
+_FIRST = """\
+repro train              train the sample experiment, and check its run
+repro validate           check your newest run again; every command takes an id, too
+repro reproduce          train it once more from what it recorded, and compare
+repro diff last~1 last   show why your last two runs differ
+repro --help             everything else
+"""
 _JSON = "Print one JSON object instead of a table."
 
 
@@ -19,24 +29,45 @@ class _InOrder(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.UsageError as error:
+            if near := get_close_matches(arguments[0], self.commands):
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-def repro() -> None:
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    invoke_without_command=True,
+)
+@click.pass_context
+def repro(context: click.Context) -> None:
     """Reproducible runs.
 
     Every command ends with status 0 if what it checks holds, 1 if it does not hold, 2 if it could not check.
     """
+    if context.invoked_subcommand is None:
+        click.echo(_FIRST, nl=False)
 
 
 @repro.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-@click.argument("config")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def train(config: str, options: tuple[str, ...]) -> None:
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CONFIG] [OPTIONS]")
+def train(arguments: tuple[str, ...]) -> None:
     """Run an experiment, and validate its run.
 
-    The same as: python scripts/train.py --config CONFIG [OPTIONS]
+    The same as: python scripts/train.py --config CONFIG [OPTIONS]. By default, CONFIG is configs/experiment.yaml.
     """
-    _train([config] if config in ("-h", "--help") else ["--config", config, *options])
+    if arguments[:1] in (("-h",), ("--help",)):
+        _train([*arguments])
+    elif arguments and not arguments[0].startswith("-"):
+        _train(["--config", *arguments])
+    else:
+        _train(["--config", _EXPERIMENT, *arguments])
 
 
 @repro.command()
@@ -82,7 +113,7 @@ def _train(arguments: list[str]) -> None:
 
 
 @repro.command(epilog=_RUN)
-@click.argument("run_id")
+@click.argument("run_id", default="last")
 @click.option("--json", "as_json", is_flag=True, help=_JSON)
 def validate(run_id: str, as_json: bool) -> None:
     """Check a recorded run: its tags, params, evidence and digests."""
@@ -138,7 +169,7 @@ def fetch(output: str | None) -> None:
 
 
 @repro.command(epilog=_RUN)
-@click.argument("run_id")
+@click.argument("run_id", default="last")
 @click.option("--container", is_flag=True, help="Run it in the image of the original run.")
 @click.option("--data", metavar="PATH", help="The data of the run, if its config names another place.")
 @click.option("--force", is_flag=True, help="Also for an altered or unfinished run, or on another Python.")
@@ -193,10 +224,11 @@ def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | N
         from .comparison.page import write
 
         write(found, html)
+        click.echo(f"wrote {html}: open {Path(html).resolve().as_uri()}", err=True)
     sys.exit(found.exit_status)
 
 
-@repro.command(epilog=_RUN)
+@repro.command(epilog=_RUN.partition(" By default")[0])
 @click.argument("run_id")
 @click.option("--model", required=True, metavar="NAME", help="The registered model.")
 @click.option("--alias", required=True, help="The alias that then points to the model, for example champion.")
