@@ -155,10 +155,11 @@ def test_garbage_is_collected_once_when_the_process_ends(workbench: Workbench, r
 
 
 def test_the_search_for_garbage_goes_on_after_a_block_without_it() -> None:
-    with pytest.raises(KeyError), unsearched():
+    with unsearched():
         with unsearched():
             assert not gc.isenabled()
         assert not gc.isenabled()
+    with pytest.raises(KeyError), unsearched():
         raise KeyError
     assert gc.isenabled()
 
