@@ -14,13 +14,14 @@ ROUNDS = 5
 CLIENT = Path(__file__).with_name("data_version_client.py")
 BLOCK, FILE_BLOCKS = 1 << 24, 64
 FILES, SMALL_BYTES = 20_000, 10_000
+MANY_FILES = 200_000
 SETTLED = 3  # seconds; the stat cache keeps nothing younger than two
 METHOD = """\
 Random bytes, in the page cache. DVC is measured as the command that its users run, in a repository without its
 cache for `dvc add` and with nothing changed for `dvc status`. Ours is measured both as what a run waits for, a call
 in a process that is there already, and as a process of its own with the start of Python, as DVC's is. Raw blake3
-(threads and a memory map for the big file) and the plain read are timed without the start of Python, as our call
-is."""
+(threads and a memory map for the big file), the plain read and the walk that asks for the stat of each file are timed
+without the start of Python, as our call is. A run makes such a call at its start and one at its end."""
 IN_RUN, PROCESS = "ours, in a run", "ours, as a process"
 
 
@@ -44,6 +45,9 @@ class Data:
 
     def read(self) -> dict[str, float]:
         return {"plain read": self._client("read")}
+
+    def walk(self) -> dict[str, float]:
+        return {"a walk with stat": self._client("walk")}
 
     def dvc_add(self) -> dict[str, float]:
         self.forget_dvc()
@@ -96,7 +100,21 @@ def measure(workshop: Workshop) -> Section:
         say(f"making {what}")
         rows += _compare(Data(workshop, make(folder, count)), what, times_faster, missing)
         shutil.rmtree(folder)
-    return Section("The data version", METHOD, rows)
+    return Section("The data version", METHOD, [*rows, _many_unchanged(workshop)])
+
+
+def _many_unchanged(workshop: Workshop) -> Row:
+    """Compare the data version of many files, of which none changed, with the walk that sees this."""
+    folder, count = workshop.folder / "data_version", workshop.size(MANY_FILES, smoke=20)
+    folder.mkdir()
+    say(f"making {count:,} files")
+    data = Data(workshop, small_files(folder, count, size=10))
+    data.settle()
+    sides = [lambda: data.ours(cached=True), data.walk]
+    times = take_turns(f"{count:,} files, unchanged", sides, workshop.size(ROUNDS))
+    shutil.rmtree(folder)
+    what = f"a folder of {count:,} files, unchanged; {IN_RUN}"
+    return Row(what, times[IN_RUN], "a walk with stat", times["a walk with stat"], AtMost(1.5))
 
 
 def _compare(data: Data, what: str, times_faster: float, missing: str) -> list[Row]:
@@ -135,9 +153,9 @@ def big_file(folder: Path, blocks: int) -> Path:
     return path
 
 
-def small_files(folder: Path, count: int) -> Path:
+def small_files(folder: Path, count: int, size: int = SMALL_BYTES) -> Path:
     path = folder / "data"
     path.mkdir()
     for number in range(count):
-        (path / f"{number:05}.bin").write_bytes(os.urandom(SMALL_BYTES))
+        (path / f"{number:05}.bin").write_bytes(os.urandom(size))
     return path

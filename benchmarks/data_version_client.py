@@ -3,8 +3,10 @@
 python data_version_client.py ours PATH [CACHE]   the data version, as a run takes it
 python data_version_client.py blake3 PATH         every file through blake3, and nothing else
 python data_version_client.py read PATH           every file read, and nothing else
+python data_version_client.py walk PATH           the stat of every file, and nothing else
 """
 
+import os
 import sys
 import time
 from importlib import import_module
@@ -37,6 +39,12 @@ def plain_read(path: Path) -> None:
                 stream.read()
 
 
+def walk(path: Path) -> None:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            os.stat(entry.path)
+
+
 def main(way: str, path: Path, cache: str = "") -> None:
     if way == "ours":
         data_version = import_module("reproducibility.provenance.data").data_version
@@ -44,7 +52,7 @@ def main(way: str, path: Path, cache: str = "") -> None:
     if way == "ours":
         data_version(path, Path(cache) if cache else None)
     else:
-        {"blake3": raw_blake3, "read": plain_read}[way](path)
+        {"blake3": raw_blake3, "read": plain_read, "walk": walk}[way](path)
     print(time.perf_counter() - started)
 
 

@@ -10,18 +10,21 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from .stopwatch import Side, require_success, take_turns
-from .table import Faster, Row, Section
+from .stopwatch import Side, require_success, seconds_and_cpu_of, take_turns
+from .table import AtMost, Faster, Row, Section
 from .workshop import MACHINERY, Workshop
 
 ROUNDS = 3
 PARAMS, METRICS, STEPS = 1_000, 100, 10_000
-RECORD, CLIENT = (Path(__file__).with_name(name) for name in ("diff_record.py", "diff_client.py"))
+RECORD, CLIENT, PLAIN = (
+    Path(__file__).with_name(name) for name in ("diff_record.py", "diff_client.py", "diff_plain.py")
+)
 METHOD = """\
 Two tracked runs of one commit in the embedded database. One of their params differs, and one of their metrics
 diverges in the middle. `repro diff` is the whole command, with the start of Python and the import of MLflow, which
 takes about half of the small one; `--html` writes its page too. The peer is a process that imports MLflow and asks its
-client for the same histories, and compares nothing."""
+client for the same histories, and compares nothing. The plain read is a process that fetches the rows of both runs with
+Python's module sqlite3; it imports no MLflow, so the start of `repro diff` is the larger part of the difference."""
 
 
 def measure(workshop: Workshop) -> Section:
@@ -57,6 +60,16 @@ def measure(workshop: Workshop) -> Section:
 
     sides: list[Side] = [_timed("big", run, *ids), _timed("page", run, *ids, "--html", "page.html"), peer]
     times = take_turns("diff, big", sides, rounds)
+
+    def of(name: str, status: int, program: str, *arguments: str | Path) -> Side:
+        def side() -> dict[str, float]:
+            seconds, cpu = seconds_and_cpu_of([workshop.child / program, *arguments], project, env, status)
+            return {name: seconds, f"{name}, CPU": cpu}
+
+        return side
+
+    plain = [of("diff", 1, "repro", "diff", *ids), of("plain read", 0, "python", PLAIN, store, *ids)]
+    times |= take_turns("diff and the plain read", plain, rounds)
     what = f"repro diff of {params:,} params and {metrics} metrics x {steps:,} steps"
     return Section(
         "The difference of two runs",
@@ -65,6 +78,8 @@ def measure(workshop: Workshop) -> Section:
             Row(what, times["big"], "the client alone", times["the client alone"], Faster(3)),
             Row(f"{what}, --html", times["page"], "without --html", times["big"]),
             Row(what, times["big"], "without the metrics", small_times["a small one"]),
+            Row(what, times["diff"], "the plain read", times["plain read"], AtMost(2)),
+            Row(f"{what}, CPU", times["diff, CPU"], "the plain read", times["plain read, CPU"], AtMost(2)),
         ],
     )
 

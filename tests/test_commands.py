@@ -1,5 +1,6 @@
 """What a person sees of a command in unusual surroundings: one message, and a status that means it."""
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 from conftest import code_of
 from preloaded import Preloaded
+from reproducibility.garbage import unsearched
 from workbench import INSIDE, SCRIPTS, Workbench
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale C and keeps a folder that is in use")
@@ -173,6 +175,16 @@ atexit.register(lambda: print("collected:", seen() is None, "kept:", gc.get_free
 def test_garbage_is_collected_once_when_the_process_ends(workbench: Workbench, run: str) -> None:
     done = workbench.run("python", "-c", SEES_THE_END + run, fresh=True)
     assert done.stdout.endswith("collected: True kept: True\n"), done.stdout + done.stderr
+
+
+def test_the_search_for_garbage_goes_on_after_a_block_without_it() -> None:
+    with unsearched():
+        with unsearched():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    with pytest.raises(KeyError), unsearched():
+        raise KeyError
+    assert gc.isenabled()
 
 
 @POSIX

@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reproducibility.errors import Refused
 from reproducibility.provenance import data as data_module
-from reproducibility.provenance.data import DataFile, DataVersion, StatCache, data_version
+from reproducibility.provenance.data import DataFile, DataVersion, data_version
+from reproducibility.provenance.data_files import data_files
+from reproducibility.provenance.stat_cache import StatCache
 
 POSIX = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows needs a privilege for links and has no pipes in folders"
@@ -258,7 +260,7 @@ def settled_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     Each also has a file from the future, which no cache may keep.
     """
-    folders = [written(tmp_path_factory.mktemp("settled") / "data") for _ in range(5)]
+    folders = [written(tmp_path_factory.mktemp("settled") / "data") for _ in range(6)]
     for folder in folders:
         (folder / "future.csv").write_bytes(b"5,6\n")
         os.utime(folder / "future.csv", (2**33, 2**33))
@@ -284,14 +286,14 @@ def lie(path: Path, cache: Path) -> int:
     """
     data_version(path, cache)
     lying = StatCache(cache)
-    lying._new = {name: entry[: -len(LIE)] + LIE for name, entry in data_module._entries(cache).items()}
-    lying.save()
+    lying._new = {name: entry[: -len(LIE)] + LIE for name, entry in lying.entries.items()}
+    lying.save([], LIE)
     return len(kept(cache))
 
 
 def kept(cache: Path) -> list[str]:
     """The names of the files whose digests are in the cache."""
-    return sorted(data_module._entries(cache))
+    return sorted(StatCache(cache).entries)
 
 
 def believed(path: Path, cache: Path) -> list[str]:
@@ -315,7 +317,7 @@ def test_cache_is_believed_for_unchanged_files_only(settled: Path, tmp_path: Pat
 
     (settled / "deep/b.csv").write_bytes(b"4,3\n")
     (settled / "empty").unlink()
-    assert data_version(settled, cache) == data_version(settled)
+    assert data_version(settled, cache).files == data_version(settled).files
 
 
 @POSIX
@@ -334,17 +336,43 @@ def test_file_written_a_moment_ago_or_in_the_future_is_never_kept(settled: Path,
     assert kept(tmp_path / "cache") == ["a.csv", "empty"]
 
 
+def test_the_version_of_the_whole_is_believed_while_no_file_changes(settled: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (settled / "future.csv").unlink()
+    true = data_version(settled, cache)
+    again = data_version(settled, cache)
+    assert (again.version, again.files, again.size) == (true.version, true.files, true.size)
+    lying = StatCache(cache)
+    lying._new = lying.entries
+    names = [name for name, _ in data_files(settled)]
+    lying.save(names, LIE)
+    assert data_version(settled, cache).version == f"blake3:{LIE}"
+    lie_in_cache, a = cache.read_bytes(), settled / "a.csv"
+    seen = a.stat()
+    for change in (
+        lambda: a.write_bytes(a.read_bytes()[::-1]),
+        lambda: os.utime(a, ns=(seen.st_atime_ns, seen.st_mtime_ns)),  # only the time of the change of its stat moves
+        lambda: (settled / "new.csv").write_bytes(b"7"),
+        lambda: (settled / "new.csv").unlink() or a.rename(settled / "b.csv"),
+        lambda: (settled / "b.csv").unlink(),
+    ):
+        change()
+        cache.write_bytes(lie_in_cache)
+        assert data_version(settled, cache) == data_version(settled)
+
+
 def test_damaged_foreign_and_unwritable_caches_cost_nothing_but_time(settled: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     true = data_version(settled, cache)
     good = cache.read_bytes()
     flipped = good.replace(true.files[0].digest.encode(), LIE.encode())
     assert flipped != good
-    later = good[32:].replace(b'"format":3', b'"format":4')
-    assert later != good[32:]
-    for content in (b"", b"x", good[:-1], flipped, b'{"format": 1}', os.urandom(5000), blake3(later).digest() + later):
+    body = good[32:]
+    earlier = blake3(body).digest() + body  # sealed as the format 3 was
+    for content in (b"", b"x", good[:-1], flipped, b'{"format": 1}', os.urandom(5000), earlier):
         cache.write_bytes(content)
         assert data_version(settled, cache) == true
+        assert data_version(settled, cache).files == true.files
         assert cache.read_bytes() == good
 
     (tmp_path / "folder" / "inside").mkdir(parents=True)

@@ -28,7 +28,7 @@ project
 rules
 policy evidence
 config git ending
-lockfile display tags digest secrets process mlflow_defaults
+lockfile display tags digest secrets process garbage mlflow_defaults
 errors
 """
 RANK = {room: rank for rank, line in enumerate(ROOMS.split("\n")) for room in line.split()}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from .garbage import unsearched
+
 _RUN = "RUN_ID is the id of a run, the beginning of an id, or last, last~1 ... By default, it is last."
 _EXPERIMENT = "configs/experiment.yaml"
 # What `repro` alone says: the first things to do.
@@ -196,6 +198,7 @@ def reproduce(run_id: str, container: bool, data: str | None, force: bool, as_js
 @click.option("--code", is_flag=True, help="Print the patch between their code instead.")
 @click.option("--results", is_flag=True, help="Compare the results only, within the tolerance of the policy.")
 @click.option("--html", metavar="FILE", help="Also write everything, with charts of the metrics, into one HTML file.")
+@unsearched()  # it may read millions of values, and ends soon
 def diff(a: str, b: str, as_json: bool, code: bool, results: bool, html: str | None) -> None:
     """Show in what two recorded runs differ, and why.
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from blake3 import blake3
 
+PREFIX = "blake3:"
+
 
 def digest(data: bytes) -> str:
     """Return ``blake3:`` and 64 hexadecimal digits for *data*."""
-    return f"blake3:{blake3(data).hexdigest()}"
+    return f"{PREFIX}{blake3(data).hexdigest()}"
 
 
 def canonical(value: Any) -> bytes:

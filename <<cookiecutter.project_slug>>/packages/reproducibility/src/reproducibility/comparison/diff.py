@@ -206,7 +206,7 @@ def diff(a: str, b: str, with_patch: bool = False) -> Difference:
     say(f"reading the metrics, {' and '.join(str(len(run.data.metrics)) for run in runs)} of them ...")
     compared = compare_metrics(
         tuple(run.data.metrics for run in runs),
-        tuple(histories(client, run) for run in runs),
+        histories(client, *runs),
         tolerance,
         tuple(run.has_finished for run in both),
     )

@@ -153,8 +153,7 @@ def _counterparts(a: "list[Run]", b: "list[Run]") -> "Iterator[tuple[str, Run | 
 
 
 def _metrics(client: "MlflowClient", a: "Run", b: "Run", tolerance: Tolerance) -> Iterator[Finding]:
-    finals, both = (a.data.metrics, b.data.metrics), (histories(client, a), histories(client, b))
-    for metric in compare_metrics(finals, both, tolerance):
+    for metric in compare_metrics((a.data.metrics, b.data.metrics), histories(client, a, b), tolerance):
         yield _metric(metric, tolerance)
 
 

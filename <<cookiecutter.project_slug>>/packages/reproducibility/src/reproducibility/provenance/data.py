@@ -1,18 +1,15 @@
-"""The data version: one digest for the names and bytes of a data file or folder; the cache that saves reading them."""
+"""The data version: one digest for the names and bytes of a data file or folder."""
 
-import json
 import os
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from blake3 import blake3
 
-from ..digest import canonical, digest
+from ..digest import PREFIX, canonical, digest
 from ..display import listed, one_line, shown_path
 from ..errors import Refused, Violation, refuse
 from ..project import CACHE, PROJECT_ROOT
@@ -20,12 +17,11 @@ from .code import inside_image
 from .data_files import data_files
 from .data_place import require_place
 from .pointers import BEGINNINGS, LARGEST, PointerFound, pointer_of, refuse_pointers, require_data_of_dvc
+from .stat_cache import StatCache
 
 _KEY = "data_version"
 _CHUNK = 8 * 1024 * 1024  # bytes; measured: threads starve on smaller ones, larger ones fall out of the CPU's cache
 _WORTH_THREADS = 1024 * 1024  # bytes; starting threads for a smaller file costs more than they save
-_CACHE_FORMAT = 3  # 2 held pointers too
-_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system: two edits within it may leave the same time
 
 
 class DataFile(NamedTuple):
@@ -36,16 +32,27 @@ class DataFile(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True)
 class DataVersion:
     """What the data is: two versions are equal exactly when the files' names and bytes are.
 
     version: ``blake3:<64 hex>``, the digest of the sorted list of [path, size, digest].
-    files: sorted by path.
     """
 
-    version: str
-    files: tuple[DataFile, ...]
+    def __init__(self, version: str, files: Iterable[DataFile]) -> None:
+        """*files*, sorted by path, are asked for only when somebody wants to know them."""
+        self.version = version
+        self._files = files
+
+    @cached_property
+    def files(self) -> tuple[DataFile, ...]:
+        """The files, sorted by path."""
+        return tuple(self._files)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataVersion) and self.version == other.version
+
+    def __hash__(self) -> int:
+        return hash(self.version)
 
     @property
     def size(self) -> int:
@@ -68,13 +75,15 @@ def data_version(
     """
     known = StatCache(cache)
     try:
-        listing = sorted(data_files(path, not_versioned))
+        listing = list(data_files(path, not_versioned))
         if not pointers:
             require_data_of_dvc(path, listing)
+        if (same := known.version(listing)) is not None:
+            return DataVersion(f"{PREFIX}{same}", (DataFile(*file) for file in known.known()))
         try:
-            files = tuple(_data_file(name, place, known, pointers) for name, place in listing)
+            files = tuple(_data_file(name, place, known, pointers) for name, place in sorted(listing))
         except PointerFound as first:
-            refuse_pointers(path, listing, first)
+            refuse_pointers(path, sorted(listing), first)
     except FileNotFoundError as error:
         _refuse_changed(error.filename)
     except OSError as error:
@@ -83,8 +92,9 @@ def data_version(
     if not any(file.size for file in files):
         empty = "every file in it is empty" if files else "no file is in it"
         refuse(_KEY, f"{shown_path(path)} holds no data: {empty}", "put the data there")
-    known.save()
-    return DataVersion(digest(canonical(files)), files)
+    version = digest(canonical(files))
+    known.save([name for name, _ in listing], version.removeprefix(PREFIX))
+    return DataVersion(version, files)
 
 
 def data_path(values: Mapping[str, Any]) -> str:
@@ -157,7 +167,7 @@ def differences(needed: Mapping[str, str], found: Mapping[str, str], itself: str
             yield f"{word}: {listed(itself if name == '.' else name for name in names)}"
 
 
-def _data_file(name: str, place: str, known: "StatCache", pointers: bool) -> DataFile:
+def _data_file(name: str, place: str, known: StatCache, pointers: bool) -> DataFile:
     if found := known.get(name, place):
         return DataFile(name, *found)
     descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -192,72 +202,3 @@ def _data_file(name: str, place: str, known: "StatCache", pointers: bool) -> Dat
 def _refuse_changed(place: str) -> NoReturn:
     problem = f"{shown_path(Path(place))} changed while it was read"
     refuse(_KEY, problem, "wait until nothing writes to the data, then start again")
-
-
-class StatCache:
-    """Digests of data files, kept in *file*, or nowhere if that is None.
-
-    A digest is found again only for the same name, size, inode, device, and times of change to the nanosecond. The
-    digest of a file that changed within two seconds before the cache was opened is never kept. A damaged or foreign
-    cache file counts as empty, and one that cannot be written is left alone: the cache never gives a wrong digest.
-    """
-
-    def __init__(self, file: Path | None) -> None:
-        self._file = file
-        self._opened_ns = time.time_ns()
-        self._old = _entries(file) if file else {}
-        self._new: dict[str, str] = {}
-
-    def get(self, name: str, place: str) -> tuple[int, str] | None:
-        """Return the size and digest kept for *name* if the file at *place* has not changed since; else None."""
-        entry = self._old.get(name)
-        if entry is None:
-            return None
-        seen = os.stat(place)
-        if entry[:-64] != _stat_text(seen):
-            return None
-        self._new[name] = entry
-        return seen.st_size, entry[-64:]
-
-    def put(self, name: str, seen: os.stat_result, digest: str) -> None:
-        """Keep the *digest* of the file *name*, read in the state *seen*, unless the file changed only just now."""
-        # st_ctime moves even when somebody sets st_mtime back.
-        if self._file and max(seen.st_mtime_ns, seen.st_ctime_ns) + _SETTLED_NS <= self._opened_ns:
-            self._new[name] = _stat_text(seen) + digest
-
-    def save(self) -> None:
-        """Write the entries that were found or added, in one step: other processes see the old file or the new one."""
-        if self._file is None or self._new == self._old:
-            return
-        body = json.dumps({"format": _CACHE_FORMAT, "files": self._new}, separators=(",", ":")).encode()
-        temporary = None
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f"{self._file.name}.", dir=self._file.parent)
-            with open(descriptor, "wb") as stream:
-                stream.write(_seal(body) + body)
-            os.replace(temporary, self._file)
-        except OSError:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
-
-
-def _stat_text(seen: os.stat_result) -> str:
-    # One text, not a list of numbers: the cache of a folder of many files is read in half the time.
-    return f"{seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_ino} {seen.st_dev} "
-
-
-def _seal(body: bytes) -> bytes:
-    return blake3(body).digest()
-
-
-def _entries(file: Path) -> dict[str, str]:
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return {}
-    seal, body = content[:32], content[32:]
-    if seal != _seal(body):
-        return {}
-    cached = json.loads(body)
-    return cached["files"] if cached["format"] == _CACHE_FORMAT else {}

@@ -16,6 +16,7 @@ from ..config.loader import load_section
 from ..config.values import Section
 from ..delivery import offline
 from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
+from ..garbage import unsearched
 from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
@@ -124,6 +125,11 @@ def connect(*, create: bool = False) -> "MlflowClient":
     if uri.startswith(FILE) and not create and not Path(uri.removeprefix(FILE)).exists():
         fix = "Train a run first (nox -s train), or correct tracking.uri in configs/base.yaml or MLFLOW_TRACKING_URI"
         raise unavailable(uri, "there is nothing", fix, StoreEmpty)
+    with unsearched():
+        return _connected(uri, create)
+
+
+def _connected(uri: str, create: bool) -> "MlflowClient":
     import mlflow
 
     # MLflow warns if it cannot record pip's version with a model, and an environment made by uv has no pip.
