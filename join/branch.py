@@ -58,7 +58,9 @@ def apply(
 def _work_tree(repository: Repository) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="join-") as scratch:
         top = Path(scratch).resolve() / "tree"
-        git(repository.root, "worktree", "add", "--quiet", "--detach", str(top), repository.commit)
+        # Large files of git-lfs stay pointers: nothing here reads them.
+        skip = {"GIT_LFS_SKIP_SMUDGE": "1"}
+        git(repository.root, "worktree", "add", "--quiet", "--detach", str(top), repository.commit, environment=skip)
         try:
             yield top
         finally:

@@ -15,7 +15,11 @@ HERE = Path(__file__).resolve().parent
 PROJECT = next(HERE.parent.glob("*cookiecutter.project_slug*"))
 WORKFLOW = ".github/workflows/reproducibility.yml"
 _ANSWER = re.compile(r"(?:<<|\{\{)\s*cookiecutter\.(\w+)[^\n]*?(?:>>|\}\})")
-_IGNORED = (".cache/", ".nox/", "*.db", "*.db-*", "mlartifacts/", "mlruns/")
+# What runs and tools leave in the work tree. If git saw it, it would be an uncommitted change of every later run.
+_IGNORED = (
+    *("__pycache__/", "*.py[cod]", "*.egg-info/", ".venv/", ".nox/", ".cache/", ".pytest_cache/", ".ruff_cache/"),
+    *(".ipynb_checkpoints/", "*.db", "*.db-*", "mlartifacts/", "mlruns/"),
+)
 
 
 def data_path(repository: Repository, given: str | None) -> str:
@@ -35,7 +39,7 @@ def base_yaml(repository: Repository, data: str) -> str:
     answers = {
         "tracking_uri": stores[0] if stores else "sqlite:///mlflow.db",
         "package_name": package if package.isidentifier() else "builtins",
-        "project_slug": repository.name,
+        "project_slug": repository.code.experiment or repository.name,
     }
     text = (PROJECT / "configs" / "base.yaml").read_text("utf-8")
     text = _ANSWER.sub(lambda found: json.dumps(answers[found[1]]), text)

@@ -18,7 +18,6 @@ def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TinyWorkbench:
     workbench = TinyWorkbench.new(run_in, project, tmp_path_factory.mktemp("start"))
-    workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
     workbench.add("given_arguments.py")
     copyfile(SCRIPTS / "given_arguments.py", workbench.path / "src" / "penguin_classifier" / "given.py")
     workbench.edit("src/penguin_classifier/given.py", "import argparse\n", "import argparse\n\nfrom . import notes\n")
