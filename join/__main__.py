@@ -49,7 +49,7 @@ def join(
         sys.exit(1 if found else 0)
     minor = installed.python if installed else f"{sys.version_info.major}.{sys.version_info.minor}"
     changed = make_branch(repository, installed, minor, command, data)
-    show_joined(repository, changed, command, data, as_json)
+    show_joined(repository, changed, command, as_json)
 
 
 def _command(repository: Repository, given: str | None) -> list[str]:

@@ -45,11 +45,11 @@ def apply(
         folder = top / repository.folder
         written = write(repository, folder, top, python, train, data)
         _lock(folder, noxfile_name(repository), installed)
+        locked = pins(LOCK, (folder / LOCK).read_bytes(), every_platform=True)
         lock = (folder / LOCK).relative_to(top).as_posix()
         git(top, "add", "--all", "--force", "--", *written, lock)
         git(top, "commit", "--quiet", "--no-verify", "--no-gpg-sign", f"--message={_MESSAGE}", environment=people)
         git(root, "branch", BRANCH, str(commit_id(top, "HEAD")))
-        locked = pins(LOCK, (folder / LOCK).read_bytes(), every_platform=True)
     before = installed.packages if installed else {}
     return {each: (before[each], locked[each]) for each in before if locked.get(each, before[each]) != before[each]}
 
@@ -58,7 +58,9 @@ def apply(
 def _work_tree(repository: Repository) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="join-") as scratch:
         top = Path(scratch).resolve() / "tree"
-        git(repository.root, "worktree", "add", "--quiet", "--detach", str(top), repository.commit)
+        # Large files of git-lfs stay pointers: nothing here reads them.
+        skip = {"GIT_LFS_SKIP_SMUDGE": "1"}
+        git(repository.root, "worktree", "add", "--quiet", "--detach", str(top), repository.commit, environment=skip)
         try:
             yield top
         finally:
@@ -67,13 +69,14 @@ def _work_tree(repository: Repository) -> Iterator[Path]:
 
 def _lock(folder: Path, noxfile: str, installed: Installed | None) -> None:
     """Write the lock in *folder*: with what is installed, as far as the machinery allows that."""
-    kept = {name: version for name, version in (installed.packages if installed else {}).items() if name not in _MLFLOW}
+    found = installed.packages if installed else {}
+    kept = {name: found[name] for name in found.keys() - _MLFLOW}
     reason = _locked(folder, noxfile, kept)
     if reason and kept:
         free = _machinery(folder)
         reason = _locked(folder, noxfile, {name: kept[name] for name in kept.keys() - free})
     if reason:
-        fix = "change what the repository asks for (`mlflow` has to be 3.17.2), or what is installed, and try again"
+        fix = "change what the repository asks for, such as `mlflow<3`, or what is installed, and try again"
         refuse("requirements", f"no lock has all of it: {reason}", fix)
 
 
@@ -90,18 +93,13 @@ def _locked(folder: Path, noxfile: str, kept: Mapping[str, str]) -> str | None:
 
 def _machinery(folder: Path) -> set[str]:
     """Return the names of the packages that the machinery needs, with all that they need."""
-    done = _run(
-        ["uv", "pip", "compile", "--quiet", "--no-annotate", "--no-header", f"{MACHINERY}/pyproject.toml"], folder
-    )
+    compile_it = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--no-header"]
+    done = _run([*compile_it, f"{MACHINERY}/pyproject.toml"], folder)
     return {canonicalize_name(line.partition("==")[0]) for line in done.stdout.splitlines() if "==" in line}
 
 
 def _run(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")} | {
-        "PATH": beside
-    }
-    program = shutil.which(command[0], path=beside) or command[0]
-    return subprocess.run(
-        [program, *command[1:]], cwd=folder, env=env, capture_output=True, encoding="utf-8", check=False
-    )
+    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    options = {"cwd": folder, "env": env | {"PATH": beside}, "capture_output": True, "encoding": "utf-8"}
+    return subprocess.run([shutil.which(command[0], path=beside) or command[0], *command[1:]], check=False, **options)

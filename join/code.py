@@ -15,6 +15,7 @@ _FILE = re.compile(rf"[\w./~+-]+\.(?:{_SUFFIXES})(?:\.gz)?\b")
 _ADDRESS = re.compile(rf"[a-z][a-z0-9+]+://[^\s\"'<>]+\.(?:{_SUFFIXES})(?:\.gz)?\b")
 _STORE = re.compile(r"set_tracking_uri\(\s*[rbf]?[\"']([^\"'\n]{1,300})[\"']")
 _SEED = re.compile(r"\bseed\(\s*(\d{1,9})\s*\)|\b(?:seed|SEED|random_state)\s*[:=]\s*(\d{1,9})\b")
+_EXPERIMENT = re.compile(r"set_experiment\(\s*[rbf]?[\"']([^\"'{}\n]{1,200})[\"']")
 _TEXT = (".py", ".ipynb", ".yaml", ".yml", ".toml", ".sh", ".cfg", ".ini")
 # How a script takes what a user sets, by what it imports; the first one that fits counts.
 _TAKES = {"hydra": "Hydra", "argparse": "argparse", "click": "click", "typer": "typer", "absl": "absl", "fire": "fire"}
@@ -42,6 +43,7 @@ class Code:
     """What the code says of itself.
 
     data: files that exist, from the repository's root. addresses: data elsewhere. stores: without credentials.
+    experiment: the first one that is named in the code.
     seed: the first one that is written in a file with MLflow, 42 if there is none. unread: files that are no Python
     of this version.
     """
@@ -51,13 +53,14 @@ class Code:
     data: tuple[str, ...]
     addresses: tuple[str, ...]
     stores: tuple[str, ...]
+    experiment: str | None
     seed: int
     unread: tuple[str, ...]
 
 
 def read_code(root: Path, files: Iterable[str]) -> Code:
     """Read the *files*, posix paths from *root*. Links and tests are left out; nothing is imported or run."""
-    scripts, notebooks, unread, seeds = [], [], [], []
+    scripts, notebooks, unread, seeds, experiments = [], [], [], [], []
     data: dict[str, None] = {}
     addresses: dict[str, None] = {}
     stores: dict[str, None] = {}
@@ -70,6 +73,7 @@ def read_code(root: Path, files: Iterable[str]) -> Code:
         data |= dict.fromkeys(_data_in(root, path.parent, text))
         addresses |= dict.fromkeys(_ADDRESS.findall(text))
         seeds += [int(one or other) for one, other in _SEED.findall(text)] if "mlflow" in text else []
+        experiments += _EXPERIMENT.findall(text)
         stores |= dict.fromkeys(_STORE.findall(text))
         if name.endswith(".ipynb") and "mlflow" in text:
             notebooks.append(name)
@@ -86,6 +90,7 @@ def read_code(root: Path, files: Iterable[str]) -> Code:
         data=tuple(data),
         addresses=tuple(addresses),
         stores=tuple(map(without_credentials, stores)),
+        experiment=next(iter(experiments), None),
         seed=next(iter(seeds), 42),
         unread=tuple(unread),
     )

@@ -8,6 +8,7 @@ from os.path import commonpath
 from pathlib import Path
 
 from reproducibility.errors import refuse
+from reproducibility.lockfile import LOCK
 
 from .repository import MACHINERY, Repository
 
@@ -15,7 +16,11 @@ HERE = Path(__file__).resolve().parent
 PROJECT = next(HERE.parent.glob("*cookiecutter.project_slug*"))
 WORKFLOW = ".github/workflows/reproducibility.yml"
 _ANSWER = re.compile(r"(?:<<|\{\{)\s*cookiecutter\.(\w+)[^\n]*?(?:>>|\}\})")
-_IGNORED = (".cache/", ".nox/", "*.db", "*.db-*", "mlartifacts/", "mlruns/")
+# What runs and tools leave in the work tree. If git saw it, it would be an uncommitted change of every later run.
+_IGNORED = (
+    *("__pycache__/", "*.py[cod]", "*.egg-info/", ".venv/", ".nox/", ".cache/", ".pytest_cache/", ".ruff_cache/"),
+    *(".ipynb_checkpoints/", "*.db", "*.db-*", "mlartifacts/", "mlruns/"),
+)
 
 
 def data_path(repository: Repository, given: str | None) -> str:
@@ -35,7 +40,7 @@ def base_yaml(repository: Repository, data: str) -> str:
     answers = {
         "tracking_uri": stores[0] if stores else "sqlite:///mlflow.db",
         "package_name": package if package.isidentifier() else "builtins",
-        "project_slug": repository.name,
+        "project_slug": repository.code.experiment or repository.name,
     }
     text = (PROJECT / "configs" / "base.yaml").read_text("utf-8")
     text = _ANSWER.sub(lambda found: json.dumps(answers[found[1]]), text)
@@ -55,24 +60,13 @@ def write(repository: Repository, folder: Path, top: Path, python: str, train: S
 
     The paths are relative to *top*. Raises Refused if a link leads elsewhere.
     """
-    names = (
-        MACHINERY,
-        "configs/base.yaml",
-        "requirements.txt",
-        "requirements.in",
-        noxfile_name(repository),
-        ".gitignore",
-    )
-    for path in (*(folder / name for name in names), top / WORKFLOW):
-        if path.resolve() != path:
-            shown = path.relative_to(top).as_posix()
-            refuse(
-                shown, "it is a link, or lies below one, and might lead out of the repository", "make it a real file"
-            )
+    for name in (MACHINERY, "configs/base.yaml", LOCK, "requirements.in", noxfile_name(repository), ".gitignore"):
+        _require_no_link(folder / name, top)
+    _require_no_link(top / WORKFLOW, top)
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".ruff_cache")
     shutil.copytree(PROJECT / MACHINERY, folder / MACHINERY, ignore=skipped)
     written = [folder / MACHINERY]
-    lock, source = folder / "requirements.txt", folder / "requirements.in"
+    lock, source = folder / LOCK, folder / "requirements.in"
     if "requirements.in" in repository.sources and not source.exists():
         lock.rename(source)
         written += [source]
@@ -90,7 +84,7 @@ def write(repository: Repository, folder: Path, top: Path, python: str, train: S
     for name, value in (("FOLDER", place), ("NOXFILE", noxfile_name(repository)), ("PYTHON", python)):
         workflow = workflow.replace(f'"@{name}@"', json.dumps(value))
     ignore = folder / ".gitignore"
-    before = ignore.read_text("utf-8") if ignore.exists() else ""
+    before = ignore.read_bytes().decode("utf-8", "surrogateescape") if ignore.exists() else ""
     missing = [line for line in _IGNORED if line not in before.splitlines()]
     after = before + "\n" * (bool(before) and not before.endswith("\n")) + "".join(f"{line}\n" for line in missing)
     for path, text in (
@@ -100,6 +94,12 @@ def write(repository: Repository, folder: Path, top: Path, python: str, train: S
         (ignore, after),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
         written.append(path)
     return [path.relative_to(top).as_posix() for path in written]
+
+
+def _require_no_link(path: Path, top: Path) -> None:
+    if path.resolve() != path:
+        problem = "it is a link, or lies below one, and might lead out of the repository"
+        refuse(path.relative_to(top).as_posix(), problem, "make it a real file or folder")

@@ -4,11 +4,14 @@ import re
 import tomllib
 from collections.abc import Iterator
 
+from reproducibility.display import one_line
 from reproducibility.errors import Violation
 
 from .repository import Installed, Repository
 
 OLDEST = (3, 11)
+_KNOWN = ("http://", "https://", "sqlite:", "postgresql", "mysql", "mssql")
+_SAYS = re.compile(r"\b(packages|py_modules)\b")
 _READS_LOCK = re.compile(r"requirements\.txt")
 
 
@@ -28,6 +31,11 @@ def obstacles(repository: Repository, installed: Installed | None) -> Iterator[V
         if (root / name).is_file() and _READS_LOCK.search((root / name).read_text("utf-8", "replace")):
             fix = f"rename it to requirements.in, and name that in {name}: requirements.txt becomes a lock with hashes"
             yield Violation(name, "it reads requirements.txt", fix)
+    for uri in repository.code.stores:
+        if not uri.startswith(_KNOWN):
+            fix = "take the call of set_tracking_uri out: configs/base.yaml will say where runs are recorded"
+            problem = "the code records there, and the machinery knows databases and MLflow's servers only"
+            yield Violation(one_line(uri), problem, fix)
     if problem := _finds_packages_by_itself(repository):
         yield problem
 
@@ -40,7 +48,7 @@ def _finds_packages_by_itself(repository: Repository) -> Violation | None:
     settings = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     tool = settings.get("tool", {}).get("setuptools", {})
     texts = [(repository.root / name) for name in ("setup.py", "setup.cfg")]
-    written = any(path.is_file() and "packages" in path.read_text("utf-8", "replace") for path in texts)
+    written = any(path.is_file() and _SAYS.search(path.read_text("utf-8", "replace")) for path in texts)
     if written or tool.keys() & {"packages", "py-modules"}:
         return None
     folders = sorted({name.partition("/")[0] for name in repository.files if name.endswith("/__init__.py")})

@@ -1,5 +1,6 @@
 """The report on a repository that is to join, and what to do after it has joined."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def show_report(
             "python": installed.python if installed else None,
             "installed": len(installed.packages) if installed else None,
             "sources": repository.sources,
+            "lock": repository.lock,
             "data_path": data,
             "code": asdict(repository.code),
             "stores": [asdict(store) for store in stores],
@@ -89,8 +91,9 @@ def _facts(repository: Repository, installed: Installed | None, data: str) -> It
     else:
         yield "environment", "none was found: the lock will have the newest versions; --python names it"
     yield "requirements", ", ".join(_renamed(repository)) or "none"
+    yield "locked by", repository.lock
     others = listed(code.data) if len(code.data) > 1 else ""
-    exists = "" if repository.has(data) else ", which does not exist: --data names the right one"
+    exists = "" if (repository.root / data).exists() else ", which does not exist: --data names the right one"
     yield "data", f"{data}{f' ({others})' if others else ''}{exists}"
     if code.addresses:
         yield "data elsewhere", f"{listed(code.addresses)}: copy it below the data path, so that a run can version it"
@@ -108,35 +111,43 @@ def _renamed(repository: Repository) -> Iterator[str]:
 
 
 def show_joined(
-    repository: Repository, changed: Mapping[str, tuple[str, str]], train: Sequence[str], data: str, as_json: bool
+    repository: Repository, changed: Mapping[str, tuple[str, str]], train: Sequence[str], as_json: bool
 ) -> None:
     """Print what is on the branch, which versions differ from the installed ones, and the two lines to add."""
-    lines = [{"path": each.path, "line": each.line, "lines": _lines(each)} for each in _to_change(repository)]
-    facts = {"branch": BRANCH, "changed": {name: list(pair) for name, pair in changed.items()}, "add": lines}
+    facts = {
+        "branch": BRANCH,
+        "changed": {name: list(pair) for name, pair in changed.items()},
+        "add": [{"path": each.path, "line": each.line, "lines": _lines(each)} for each in _to_change(repository)],
+    }
 
     def draw(console: "Console") -> None:
-        say = console.print
-        say(f"\nThe branch {BRANCH} has one commit with all of it; your work tree is as it was. To see it:")
-        say(f"    git diff HEAD...{BRANCH} -- . ':!packages'", soft_wrap=True)
-        for name, (before, after) in changed.items():
-            say(f"The lock has {name} {after} instead of {before}, which the machinery needs.", soft_wrap=True)
-        say("\nTwo lines are for you to add:")
-        for each in lines:
-            say(
-                f"    {each['path']}:{each['line'] or 'where it trains'}",
-                *each["lines"],
-                sep="\n        ",
-                soft_wrap=True,
-            )
-        say(f"\nThen, on that branch: nox -f {noxfile_name(repository)} -s train -- {' '.join(train)}", soft_wrap=True)
-        say("and `-s audit` shows the share of runs that comply. docs/join.md of the template says how to go on.")
+        said = [
+            f"The branch {BRANCH} has one commit with all of it; your work tree is as it was. To see it:",
+            f"    git diff HEAD...{BRANCH} -- . ':!packages'",
+            *(
+                f"The lock has {name} {new} instead of {old}, which the machinery needs."
+                for name, (old, new) in changed.items()
+            ),
+            "",
+            "Two lines are for you to add:",
+        ]
+        for each in _to_change(repository):
+            said.append(f"    {each.path}" + (f":{each.line}" if each.line else ""))
+            said += [f"        {line}" for line in _lines(each)]
+        said += [
+            "",
+            f"Then, on that branch: nox -f {noxfile_name(repository)} -s train -- {shlex.join(train)}",
+            "and `-s audit` shows the share of runs that comply. docs/join.md of the template says how to go on.",
+        ]
+        console.print(*said, sep="\n", soft_wrap=True)
 
     emit(as_json, lambda: facts, draw)
 
 
 def _to_change(repository: Repository) -> list[Script]:
     scripts = repository.code.scripts
-    return [script for script in scripts if script.line] or list(scripts)
+    anywhere = Script("each script that trains", None, block=False, takes="nothing", arguments=None, starts=True)
+    return [script for script in scripts if script.line] or [*scripts] or [anywhere]
 
 
 def _lines(script: Script) -> list[str]:

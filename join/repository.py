@@ -17,6 +17,8 @@ from .code import Code, read_code
 
 MACHINERY = "packages/reproducibility"
 _ENVIRONMENTS = (".venv", "venv", "env", ".env")
+_CONDA = re.compile(r"python-(3\.\d+)\.")
+_OTHER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "environment.yml", "environment.yaml")
 _VERSION = re.compile(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", re.MULTILINE)
 
 
@@ -33,8 +35,9 @@ class Installed:
 class Repository:
     """What is known of the repository at *root*, a folder of the work tree *top*.
 
-    sources: the files that name its requirements, the one that `requirements.txt` will be called included. builds: the
-    build backend; None if it is no package.
+    files: those of the commit, as posix paths from *root*.
+    sources: the files that name its requirements, the one that `requirements.txt` will be called included. lock: what
+    pins its packages today, in words. builds: the build backend; None if it is no package.
     """
 
     root: Path
@@ -46,10 +49,12 @@ class Repository:
     layout: str
     builds: str | None
     sources: tuple[str, ...]
+    lock: str
     code: Code
 
     def has(self, name: str) -> bool:
-        return (self.root / name).exists()
+        """Whether the commit has a file called *name*."""
+        return name in self.files
 
 
 def read_repository(path: Path) -> Repository:
@@ -60,7 +65,7 @@ def read_repository(path: Path) -> Repository:
     tree = work_tree(root)
     if (commit := commit_id(root, "HEAD")) is None:
         refuse("PATH", "the repository has no commit yet", "commit its code first")
-    files = tuple(os.fsdecode(git(root, "ls-files", "-z")).split("\0")[:-1])
+    files = tuple(os.fsdecode(git(root, "ls-tree", "-r", "-z", "--name-only", "HEAD")).split("\0")[:-1])
     if any(name.startswith(f"{MACHINERY}/") for name in files):
         fix = "see docs/ramp.md in the project for what comes next"
         refuse("PATH", f"it has {MACHINERY} already, so it has joined", fix)
@@ -74,27 +79,33 @@ def read_repository(path: Path) -> Repository:
         name=_name(root, pyproject),
         layout=_layout(root, tree.project, files),
         builds=_builds(root, pyproject),
-        sources=_sources(root, pyproject),
+        sources=_sources(files, pyproject),
+        lock=_lock(root),
         code=read_code(root, files),
     )
 
 
 def find_environment(root: Path, python: Path | None) -> Installed | None:
     """Return the environment of *python*, else the one in *root*, else the active one; None if there is none."""
-    active = os.environ.get("VIRTUAL_ENV")
-    places = [python.parent.parent] if python else [*(root / name for name in _ENVIRONMENTS)]
-    places += [Path(active)] if active and not python else []
+    active = (os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name))
+    places = [python.parent.parent] if python else [*(root / name for name in _ENVIRONMENTS), *map(Path, active)]
     for place in places:
-        settings = place / "pyvenv.cfg"
-        version = _VERSION.search(settings.read_text("utf-8", "replace")) if settings.is_file() else None
         folders = [*place.glob("lib/python3.*/site-packages"), *place.glob("Lib/site-packages")]
-        if version and folders:
+        if folders and (version := _python_of(place)):
             found = metadata.distributions(path=[str(folder) for folder in folders])
             packages = {canonicalize_name(each.metadata["Name"] or ""): each.version for each in found}
-            return Installed(place, version[1], {name: packages[name] for name in sorted(packages) if name})
+            return Installed(place, version, {name: packages[name] for name in sorted(packages) if name})
     if python:
-        refuse("--python", f"{python} belongs to no virtual environment", "name the python of the one that trains")
+        refuse("--python", f"{python} belongs to no environment", "name the python of the environment that trains")
     return None
+
+
+def _python_of(place: Path) -> str | None:
+    """Return the Python of the environment at *place*, as ``3.11``; None if it is neither of venv nor of conda."""
+    settings = place / "pyvenv.cfg"
+    text = settings.read_text("utf-8", "replace") if settings.is_file() else ""
+    of_conda = (_CONDA.match(file.name) for file in place.glob("conda-meta/python-3*.json"))
+    return next((found[1] for found in (_VERSION.search(text), *of_conda) if found), None)
 
 
 def _pyproject(root: Path) -> dict[str, Any]:
@@ -123,8 +134,21 @@ def _builds(root: Path, pyproject: Mapping[str, Any]) -> str | None:
     return "setuptools (setup.py)" if (root / "setup.py").is_file() else None
 
 
-def _sources(root: Path, pyproject: Mapping[str, Any]) -> tuple[str, ...]:
+def _sources(files: tuple[str, ...], pyproject: Mapping[str, Any]) -> tuple[str, ...]:
     found = ["pyproject.toml"] if "project" in pyproject else []
-    if (root / "requirements.in").is_file() or (root / "requirements.txt").is_file():
+    if {"requirements.in", "requirements.txt"} & set(files):
         found.append("requirements.in")
     return tuple(found)
+
+
+def _lock(root: Path) -> str:
+    """Return in words what pins the packages of the repository at *root*."""
+    found = [name for name in _OTHER_LOCKS if (root / name).is_file()]
+    file = root / "requirements.txt"
+    if file.is_file():
+        text = file.read_text("utf-8", "replace").replace("\\\n", " ")
+        lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(("#", "-"))]
+        pinned = [line for line in lines if "==" in line.partition(";")[0]]
+        hashed = [line for line in pinned if "--hash=" in line]
+        found.insert(0, f"requirements.txt pins {len(pinned)} of its {len(lines)} lines, {len(hashed)} with a hash")
+    return ", ".join(found) or "nothing"

@@ -42,14 +42,15 @@ def find_stores(root: Path, base: str, given: str | None) -> list[Store]:
         (project / "configs" / "base.yaml").write_text(base, encoding="utf-8")
         if given:
             return [_audited(given, project, without_credentials(given))]
-        found = [_file_store(place) for place in sorted(root.glob("**/mlruns")) if place.is_dir()]
+        folders = (place for pattern in ("mlruns", "*/mlruns") for place in root.glob(pattern))
+        found = [_file_store(place) for place in sorted(folders) if place.is_dir()]
         databases = (file for pattern in ("*.db", "*.sqlite", "*.sqlite3") for file in root.glob(pattern))
         for number, database in enumerate(file for file in sorted(databases) if _has_runs(file)):
             copy = Path(folder, f"{number}.db")
             with closing(_opened(database)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)  # opening a store may change it
             found.append(_audited(f"sqlite:///{copy.as_posix()}", project, database.name))
-        return [store for store in found if store is not None and store.runs]
+        return [store for store in found if store.runs]
 
 
 def _opened(database: Path) -> sqlite3.Connection:
@@ -66,7 +67,7 @@ def _has_runs(database: Path) -> bool:
 
 def _file_store(folder: Path) -> Store:
     runs = sum(1 for _ in folder.glob("*/*/meta.yaml"))
-    why = "MLflow 3 opens no store of files; they stay there to be read, and new runs go to a database"
+    why = "MLflow 3 refuses stores of files; they stay there to be read, and new runs go to a database"
     return Store(f"{folder.name}/", runs, runs, 0, why)
 
 

@@ -95,7 +95,11 @@ def test_the_report_says_what_is_there_and_writes_nothing(shape: Callable[[str],
     done = argparse.join("--json", "--python", str(argparse.python))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["layout"], found["builds"], found["sources"]) == ("flat", None, ["requirements.in"])
+    assert (found["layout"], found["builds"], found["sources"]) == (
+        "flat",
+        "setuptools (setup.py)",
+        ["requirements.in"],
+    )
     assert found["data_path"] == "input/wine.csv"
     assert found["code"]["scripts"] == [
         {"path": "main.py", "line": 24, "block": True, "takes": "argparse", "arguments": None, "starts": True}
@@ -119,6 +123,7 @@ def test_the_report_audits_the_runs_that_are_there(shape: Callable[[str], Shape]
     assert (hydra.path / "runs.db").read_bytes() == before
     table = hydra.join("--python", str(hydra.python)).stdout
     assert "could be made again" in table
+    assert "requirements.txt pins 0 of its 4 lines, 0 with a hash" in table
     assert "sqlite:///runs.db" in table
 
 
@@ -167,9 +172,18 @@ def test_a_run_of_before_is_a_ramp_and_a_run_with_the_lines_is_reproduced(argv: 
     done = argv.run("python", "train.py", "0.25", "0.75")
     assert done.returncode == 0, done.stderr
     (first, second) = argv.every_run()
+    left = [
+        argv.write(f"{MACHINERY}/__pycache__/secrets.pyc", "of Python"),
+        argv.write("x.egg-info/PKG-INFO", "of pip"),
+    ]
+    assert argv.git("status", "--porcelain") == ""  # what runs leave is no change of the next one
+    for path in left:
+        path.unlink()
     assert "policy_violations" in first.tags
     assert "policy_violations" not in second.tags
     assert [verdict for verdict, _ in argv.audit()] == ["complies", "does not comply"]
+    manifest = json.loads((second.evidence / "manifest.json").read_text("utf-8"))
+    assert (manifest["config_files"], manifest["start"]["arguments"]) == (["configs/base.yaml"], ["0.25", "0.75"])
     reproduced = argv.run("repro", "reproduce", "last", "--json")
     assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
     assert json.loads(reproduced.stdout)["verdict"] == "identical"
@@ -178,14 +192,14 @@ def test_a_run_of_before_is_a_ramp_and_a_run_with_the_lines_is_reproduced(argv: 
 
 
 @pytest.mark.parametrize(
-    ("name", "command"),
+    ("name", "experiment", "command"),
     [
-        ("argparse", ("main.py", "--epochs", "3", "--lr=0.002")),
-        ("hydra", ("run.py", "model=constant", "model.scale=0.1", "seed=3")),
+        ("argparse", '"wine-quality"', ("main.py", "--epochs", "3", "--lr=0.002")),
+        ("hydra", '"hydra-project"', ("run.py", "model=constant", "model.scale=0.1", "seed=3")),
     ],
 )
 def test_scripts_of_other_shapes_record_runs_that_comply(
-    shape: Callable[[str], Shape], name: str, command: tuple[str, ...]
+    shape: Callable[[str], Shape], name: str, experiment: str, command: tuple[str, ...]
 ) -> None:
     made = shape(name)
     done = made.joined()
@@ -195,11 +209,17 @@ def test_scripts_of_other_shapes_record_runs_that_comply(
     env = {"MLFLOW_TRACKING_URI": f"sqlite:///{(made.path / 'runs.db').as_posix()}"}
     done = made.run("python", *command, env=env)
     assert done.returncode == 0, done.stderr
+    base = (made.path / "configs" / "base.yaml").read_text("utf-8")
+    assert f"\nexperiment_name: {experiment}\n" in base
     (run,) = made.every_run(made.path / "runs.db")
     assert (run.status, "policy_violations" in run.tags) == ("FINISHED", False)
     manifest = json.loads((run.evidence / "manifest.json").read_text("utf-8"))
     assert manifest["start"]["arguments"] == [*command[1:]]
     assert made.run("repro", "validate", run.id, env=env).returncode == 0
+    if name == "argparse":  # a package that has no pyproject.toml
+        reproduced = made.run("repro", "reproduce", run.id, "--json", env=env)
+        assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
+        assert json.loads(reproduced.stdout)["verdict"] == "identical"
 
 
 def test_a_notebook_is_recorded_and_said_to_be_none_that_can_be_made_again(shape: Callable[[str], Shape]) -> None:
@@ -285,6 +305,7 @@ def test_a_project_in_a_folder_of_a_repository_joins_there_with_what_is_installe
 def test_what_has_to_be_changed_first_is_named_and_nothing_is_written(shape: Callable[[str], Shape]) -> None:
     blocked = shape("package")
     blocked.write("configs/base.yaml", "model: big\n")
+    blocked.write("src/wine/store.py", "import mlflow\n\nmlflow.set_tracking_uri('file:./mlruns')\n")
     blocked.write("setup.py", "from setuptools import setup\nsetup(install_requires=open('requirements.txt').read())\n")
     blocked.commit()
     done = blocked.join("--apply", "--python", str(blocked.python))
@@ -293,6 +314,7 @@ def test_what_has_to_be_changed_first_is_named_and_nothing_is_written(shape: Cal
         "To change first: configs/base.yaml: the repository has such a file. To fix it: give that file" in done.stdout
     )
     assert "To change first: setup.py: it reads requirements.txt" in done.stdout
+    assert "To change first: file:./mlruns: the code records there, and the machinery knows databases" in done.stdout
     assert "reproducibility" not in blocked.git("branch")
 
 
@@ -315,7 +337,10 @@ def test_what_cannot_join_is_refused_in_one_line(argv: Shape, tmp_path: Path) ->
     argv.git("switch", "--quiet", "main")
     try:
         messages["branch"] = (argv.join("--apply"), "there is a branch reproducibility")
-        messages["python"] = (argv.join("--python", "/nowhere/bin/python"), "belongs to no virtual environment")
+        messages["python"] = (
+            argv.join("--python", "/nowhere/bin/python"),
+            "/nowhere/bin/python belongs to no environment",
+        )
         argv.edit("requirements.txt", "mlflow-skinny>=3", "mlflow-skinny<3")
         argv.commit()
         argv.git("branch", "--quiet", "-m", "reproducibility", "kept")

@@ -54,7 +54,8 @@ def test_each_violation_is_a_warning(workbench: RampWorkbench) -> None:
 
 
 def test_a_closed_record_and_a_secret_are_refused_as_ever(workbench: RampWorkbench) -> None:
-    assert "has ended FINISHED and its record is closed" in workbench.said.stdout
+    assert workbench.said.stdout.count("has ended FINISHED and its record is closed: ") == 2
+    assert "policy_violations cannot change now" in workbench.said.stdout
     assert "refused: note: the param looks like a GitHub token" in workbench.said.stdout
     assert "never reached" not in workbench.said.stdout
     assert "secret" not in workbench.runs()

@@ -18,7 +18,6 @@ def workbench(
     run_in: Callable[..., CompletedProcess[str]], project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> TinyWorkbench:
     workbench = TinyWorkbench.new(run_in, project, tmp_path_factory.mktemp("start"))
-    workbench.edit("configs/base.yaml", "uncommitted_config: refuse", "uncommitted_config: snapshot")
     workbench.add("given_arguments.py")
     copyfile(SCRIPTS / "given_arguments.py", workbench.path / "src" / "penguin_classifier" / "given.py")
     workbench.edit("src/penguin_classifier/given.py", "import argparse\n", "import argparse\n\nfrom . import notes\n")
@@ -56,6 +55,22 @@ def test_a_module_is_reproduced_as_a_module(workbench: TinyWorkbench) -> None:
 def test_the_config_stands_for_the_arguments_of_an_experiment(workbench: TinyWorkbench) -> None:
     workbench.train("tiny", "rate=0.75")
     assert start_of(workbench.runs()["tiny"])["arguments"] is None
+
+
+def test_data_that_was_moved_does_not_reach_a_script_that_takes_no_config(
+    workbench: TinyWorkbench, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("1\n", "utf-8")
+    workbench.edit("configs/base.yaml", "path: data/penguins.csv", f"path: {first.as_posix()}")
+    workbench.commit()
+    run = started(workbench, "moved", "scripts/given_arguments.py", "0.5", "--note=moved", f"--rows={first}")
+    first.rename(second)
+    message = workbench.refused(run.id, "--data", str(second))
+    assert f"data.path: the script of this run takes no config, and reads its data from {first}" in message
+    second.rename(first)
+    workbench.identical(run.id)
+    workbench.git("revert", "--no-edit", "HEAD")
 
 
 def test_arguments_that_differ_are_an_input_that_differs(workbench: TinyWorkbench) -> None:

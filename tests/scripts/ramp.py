@@ -23,10 +23,11 @@ with mlflow.start_run(run_name="with arguments"):
 client = mlflow.MlflowClient()
 run_id = client.create_run("1", run_name="of a client").info.run_id
 client.set_terminated(run_id, "FINISHED")
-try:
-    client.log_metric(run_id, "late", 1.0)
-except MlflowException as error:
-    print("closed:", error)
+for change in (lambda: client.log_metric(run_id, "late", 1.0), lambda: client.delete_tag(run_id, "policy_violations")):
+    try:
+        change()
+    except MlflowException as error:
+        print("closed:", error)
 
 try:
     with tracked_run(VALUES | {"note": "ghp_" + "0123456789abcdefghij0123456789abcdef"}, run_name="secret"):

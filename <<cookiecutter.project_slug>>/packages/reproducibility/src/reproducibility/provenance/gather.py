@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,8 +138,10 @@ class Provenance:
         return evidence
 
 
-def gather(config: Config | Mapping[str, Any]) -> Provenance:
+def gather(config: Config | Mapping[str, Any], files: Sequence[Path] = ()) -> Provenance:
     """Collect the provenance of a run of *config* as it is now; nothing is kept from an earlier run.
+
+    files: those that the values of a mapping come from. A Config knows its own.
 
     Every part is gathered even if another one fails: `refusals` of the result has every violation. Only a policy that
     cannot be read raises Refused, because no run can be judged without a policy.
@@ -158,7 +160,7 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
     values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
     return Provenance(
         values=values,
-        config_files=_in_the_project(config.source.files) if isinstance(config, Config) else (),
+        config_files=_in_the_project(config.source.files if isinstance(config, Config) else files),
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
         git=attempt(lambda: code_state(PROJECT_ROOT, settings)),

@@ -22,7 +22,7 @@ import click
 
 from ..errors import Refused, StoreUnavailable, Violation
 from ..process import this_process
-from ..project import team_defaults
+from ..project import BASE_CONFIG, team_defaults
 from ..provenance.gather import gather
 from ..tags import PARENT_TAG, PROCESS_TAG
 from .fluent import find_open_runs_first
@@ -76,7 +76,7 @@ class ProvenanceContext:
 
     def _tags_of_defaults(self) -> dict[str, str]:
         try:
-            provenance = gather(team_defaults())
+            provenance = gather(team_defaults(), [BASE_CONFIG])
         except Refused as refused:
             refusals, tags = refused.violations, {}
         else:

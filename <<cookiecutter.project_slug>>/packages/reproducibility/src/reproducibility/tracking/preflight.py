@@ -3,7 +3,8 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -36,11 +37,12 @@ _looked_at: tuple[Policy, frozenset[str]] | None = None
 
 
 def preflight(
-    config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False
+    config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False, files: Sequence[Path] = ()
 ) -> tuple[Provenance, list[Violation]]:
     """Return the provenance of a run of *config* with the extra *tags*, and the violations that the run goes on with.
 
-    begun: the run was created before and is in an experiment already, so that the config need not name one.
+    begun: the run was created before and is in an experiment already, so that the config need not name one. files:
+    those that the values of a mapping come from.
 
     Raises Refused with every violation. If the policy only records violations, it raises Refused only for what MLflow
     could not record and for secrets.
@@ -49,12 +51,12 @@ def preflight(
     if not isinstance(config, Config | Mapping):
         fix = "load it: `load(Path('configs/experiment.yaml'), ExperimentConfig)`"
         refuse("config", f"it is of type {type(config).__name__}, not a config", fix)
-    provenance = gather(config)
+    provenance = gather(config, files)
     unfit = [*_set_by_hand(tags), *([] if begun else _without_experiment(provenance))]
     found = [
         *provenance.refusals,
         *(unrecorded_code(provenance.policy) if provenance.git else []),
-        *_uncommitted_config(provenance, config),
+        *_uncommitted_config(provenance, config.source.files if isinstance(config, Config) else files),
         *_environment_drift(provenance),
         *_base_image_packages(provenance),
         *unexpected(provenance),
@@ -115,15 +117,14 @@ def _without_experiment(provenance: Provenance) -> Iterator[Violation]:
         yield Violation("MLFLOW_RUN_ID", problem, "unset it")
 
 
-def _uncommitted_config(provenance: Provenance, config: Config | Mapping[str, Any]) -> Iterator[Violation]:
+def _uncommitted_config(provenance: Provenance, files: Sequence[Path]) -> Iterator[Violation]:
     # A reproduction has the config of the original run, which comes from that run's evidence and not from a commit. Its
     # tag names the original run, and `repro validate` compares the two.
     if provenance.policy.uncommitted_config != "refuse" or REPRODUCES in run_context():
         return
-    if not isinstance(config, Config):
+    if not files:
         yield Violation("uncommitted_config", "the config did not come from a file", "load it from one with `load`")
-        return
-    for file in config.source.files:
+    for file in files:
         if not is_committed(PROJECT_ROOT, file):
             name = file.relative_to(PROJECT_ROOT).as_posix() if file.is_relative_to(PROJECT_ROOT) else str(file)
             problem = f"{name} differs from the commit and the policy says `uncommitted_config: refuse`"

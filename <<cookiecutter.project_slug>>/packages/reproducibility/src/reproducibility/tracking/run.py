@@ -17,7 +17,7 @@ from ..display import say
 from ..errors import Refused, RunIncomplete, Violation, gate_violation, refuse
 from ..policy import Policy, violations
 from ..process import this_process
-from ..project import team_defaults, team_policy
+from ..project import BASE_CONFIG, team_defaults, team_policy
 from ..provenance.data import changes_since
 from ..provenance.gather import Provenance
 from ..tags import FAILURE_TAG, PROCESS_TAG, TOKEN_DIGEST_TAG, TOKEN_TAG
@@ -51,7 +51,7 @@ def tracked_run(
     Then the run is created with its tags in one request, params and evidence are logged, every library in use is
     seeded, and the block runs. At the end of the block the run is checked again and becomes FINISHED. A violation, an
     exception, SIGTERM, Ctrl-C and `sys.exit` end the run FAILED, with the reason in the tag ``failure``. Inside another
-    run the new run becomes that run's child.
+    run the new run becomes that run's child. With `enforce: record` in the policy a violation is a warning and a tag.
 
     Threads and processes that the block starts log into the run, and runs that they begin belong to the run. Only the
     process that enters the block ends the run: a forked process that leaves the block changes nothing.
@@ -149,7 +149,7 @@ def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -
     run = _active_run()
     if config is None or isinstance(config, Mapping):
         config = merged(team_defaults(), config or {})
-    provenance, broken = preflight(config, {}, begun=True)
+    provenance, broken = preflight(config, {}, begun=True, files=[BASE_CONFIG])
     import mlflow
 
     trust_by_policy()
