@@ -1,4 +1,4 @@
-"""Every task of the template: nox -s demo, tests, unit, lint, lock, compat, picture, bench. `nox -l` lists them."""
+"""Every task of the template: nox -s demo, tests, unit, lint, lock, edition, compat, picture, bench. All: `nox -l`"""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import nox
 
 HERE = Path(__file__).resolve().parent
 LOCK = "requirements.txt"
-PROJECT = HERE / "<<cookiecutter.project_slug>>"
+PROJECT = next(HERE.glob("*cookiecutter.project_slug*"))
 PYTHONS = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["python_version"]
 
 nox.needs_version = ">=2025.2.9"
@@ -85,6 +85,16 @@ def lock(session: nox.Session) -> None:
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
             shutil.copyfile(made, PROJECT / made.name)
+
+
+@nox.session
+def edition(session: nox.Session) -> None:
+    """Write this template with the usual delimiters, which Windows can check out: nox -s edition -- FOLDER | --publish
+
+    With --publish it becomes the newest commit of the branch `standard` of origin.
+    """
+    install(session)
+    session.run("python", "edition.py", *session.posargs)
 
 
 @nox.session

@@ -129,9 +129,10 @@ def do_own_work(team: Repository) -> None:
     team.commit()
 
 
+MODULES = "src/<<cookiecutter.package_name>>"
 SECOND = {
     "CHANGELOG.md": ("", "- Models are trained\n  twice.\n- `repro` sings.\n"),
-    f"{PACKAGE.replace('penguin_classifier', '<<cookiecutter.package_name>>')}/experiment.py": ("", "\n# v2\n"),
+    f"{MODULES}/experiment.py": ("", "\n# v2\n"),
     "configs/base.yaml": ("# The team's rules", "# v2\n# The team's rules"),
     "pyproject.toml": ('    "numpy",', '    "numpy>=2",'),
     "docs/when-the-server-is-away.md": ("", "\nv2\n"),
