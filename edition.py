@@ -31,7 +31,7 @@ LOGIN = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-crede
 
 STANDARD = {"<<": "{{", ">>": "}}", "<%": "{%", "%>": "%}", "<#": "{#", "#>": "#}"}
 # A name of a folder as code and documents outside the project write it, the second as a link does.
-FOLDERS = re.compile(r"(<<|%3C%3C)( ?cookiecutter\.\w+ ?)(>>|%3E%3E)")
+FOLDERS = re.compile(r"(<<|%3C%3C)(cookiecutter\.\w+)(>>|%3E%3E)")
 LINKED = {"<<": "{{", ">>": "}}", "%3C%3C": "%7B%7B", "%3E%3E": "%7D%7D"}
 
 

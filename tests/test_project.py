@@ -31,6 +31,7 @@ docs/checklist.svg
 docs/threads-and-processes.md
 docs/updates.md
 docs/when-the-server-is-away.md
+docs/windows-and-macos.md
 noxfile.py
 pyproject.toml
 requirements-dev.txt
