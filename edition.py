@@ -87,7 +87,7 @@ def publish() -> str:
     The branch keeps its history: projects note its commits, and an update needs the one that a project notes.
     """
     source = git(HERE, "rev-parse", "HEAD")
-    listed = git(HERE, "ls-remote", "origin", f"refs/heads/{BRANCH}").split()
+    listed = git(HERE, *LOGIN, "ls-remote", "origin", f"refs/heads/{BRANCH}").split()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "edition")
         write(folder)
@@ -97,7 +97,7 @@ def publish() -> str:
         git(folder, "add", "--all", "--force", ".", **inside)
         tree = git(folder, "write-tree", **inside)
     if listed:
-        git(HERE, "fetch", "--quiet", "--depth=1", "origin", listed[0])
+        git(HERE, *LOGIN, "fetch", "--quiet", "--depth=1", "origin", listed[0])
         if git(HERE, "rev-parse", f"{listed[0]}^{{tree}}") == tree:
             return f"The branch {BRANCH} has the standard edition of {source[:10]} already."
     named = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in AUTHOR.items()}
