@@ -1,4 +1,4 @@
-"""Every task of the template: nox -s demo, join, tests, unit, lint, lock, compat, picture, bench. All: `nox -l`"""
+"""Every task of the template: nox -s demo, join, tests, unit, lint, lock, edition, bench and more: `nox -l`"""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 import nox
 
 HERE = Path(__file__).resolve().parent
-LOCK = "requirements.txt"
-PROJECT = HERE / "<<cookiecutter.project_slug>>"
+LOCK, AUDIT_LOCK = "requirements.txt", "requirements-audit.txt"
+PROJECT = next(HERE.glob("*cookiecutter.project_slug*"))
 PYTHONS = json.loads((HERE / "cookiecutter.json").read_text("utf-8"))["python_version"]
 
 nox.needs_version = ">=2025.2.9"
@@ -80,12 +80,13 @@ def lint(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Pin what the template and its projects ask for: nox -s lock [-- --upgrade]"""
     install(session)
-    session.run(
-        *["uv", "pip", "compile", "pyproject.toml", "--group", "test", "--output-file", LOCK, "--quiet"],
-        *["--universal", "--python-version", PYTHONS[0], "--generate-hashes", "--no-annotate"],
-        *["--custom-compile-command", "nox -s lock"],
-        *session.posargs,
-    )
+    for name, sources in {LOCK: ["pyproject.toml", "--group=test"], AUDIT_LOCK: ["--group=audit"]}.items():
+        session.run(
+            *["uv", "pip", "compile", *sources, "--output-file", name, "--quiet"],
+            *["--universal", "--python-version", PYTHONS[0], "--generate-hashes", "--no-annotate"],
+            *["--custom-compile-command", "nox -s lock"],
+            *session.posargs,
+        )
     with tempfile.TemporaryDirectory() as folder:
         # A project locks itself with the same session that its owners use, for the oldest Python it can be asked for.
         session.run("cookiecutter", "--no-input", "--output-dir", folder, str(HERE), f"python_version={PYTHONS[0]}")
@@ -94,6 +95,32 @@ def lock(session: nox.Session) -> None:
             session.run("nox", "-s", "lock", "--", *session.posargs)
         for made in project.glob("requirements*.txt"):
             shutil.copyfile(made, PROJECT / made.name)
+
+
+@nox.session
+def vulnerable(session: nox.Session) -> None:
+    """Name every package in a lock that has a known vulnerability: asks the Python Package Index, over the network."""
+    install(session, AUDIT_LOCK)
+    locks = [LOCK, AUDIT_LOCK, *map(str, sorted(PROJECT.glob("requirements*.txt")))]
+    options = ["--require-hashes", "--disable-pip", "--strict", "--progress-spinner=off", "--desc=on"]
+    session.run("pip-audit", *options, *(f"--requirement={lock}" for lock in locks), *session.posargs)
+
+
+@nox.session
+def propose(session: nox.Session) -> None:
+    """Open a pull request on GitHub with the renewed locks that lie in a folder: nox -s propose -- FOLDER"""
+    install(session)
+    session.run("python", "renewed_locks.py", *session.posargs)
+
+
+@nox.session
+def edition(session: nox.Session) -> None:
+    """Write this template with the usual delimiters, which Windows can check out: nox -s edition -- FOLDER | --publish
+
+    With --publish it becomes the newest commit of the branch `standard` of origin.
+    """
+    install(session)
+    session.run("python", "edition.py", *session.posargs)
 
 
 @nox.session

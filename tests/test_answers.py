@@ -72,7 +72,8 @@ HOSTILE = {
     "an attribute": ("<< ''.__class__.__mro__ >>", "project_name description"),
     "a call": ("<< cycler.__init__.__globals__.os.system('touch PWNED') >>", "description"),
     "another answer": ("<< cookiecutter.project_name >>", "project_name description"),
-    "a path of the template": ("<<cookiecutter.project_slug>>", "project_name description"),
+    # In two pieces, of which the standard edition changes none.
+    "a path of the template": ("<<" + "cookiecutter.project_slug>>", "project_name description"),
     "Python": (PWNED, "project_name description author"),
     "Python after triple quotes": ("'''+str(open('PWNED','w'))+'''", "project_name description author"),
     "HTML": ("a <script>alert(1)</script> & b", "project_name description"),

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -233,7 +234,7 @@ def test_the_users_code_imports_the_machinery_through_its_front_door() -> None:
     used = set()
     for path in [*USER_ROOMS.glob("*.py"), *scripts]:
         # The scripts name the user's package, which only an answer gives.
-        text = path.read_text("utf-8").replace("<< cookiecutter.package_name >>", "package")
+        text = re.sub(r"(<<|\{\{) cookiecutter.package_name (>>|\}\})", "package", path.read_text("utf-8"))
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 assert not any(name.name.startswith("reproducibility") for name in node.names), path

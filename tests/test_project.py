@@ -43,6 +43,7 @@ docs/server.md
 docs/threads-and-processes.md
 docs/updates.md
 docs/when-the-server-is-away.md
+docs/windows-and-macos.md
 docs/your-own-experiment.md
 noxfile.py
 pyproject.toml

@@ -129,9 +129,10 @@ def do_own_work(team: Repository) -> None:
     team.commit()
 
 
+MODULES = "src/<<cookiecutter.package_name>>"
 SECOND = {
     "CHANGELOG.md": ("", "- Models are trained\n  twice.\n- `repro` sings.\n"),
-    f"{PACKAGE.replace('penguin_classifier', '<<cookiecutter.package_name>>')}/experiment.py": ("", "\n# v2\n"),
+    f"{MODULES}/experiment.py": ("", "\n# v2\n"),
     "configs/base.yaml": ("# The team's rules", "# v2\n# The team's rules"),
     "pyproject.toml": ('    "numpy",', '    "numpy>=2",'),
     "docs/when-the-server-is-away.md": ("", "\nv2\n"),
@@ -181,7 +182,7 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
     deleted = "docs/when-the-server-is-away.md, tests/test_model.py"
     assert f"Deleted or moved away in this project, and so left out: {deleted}\n" in done.stdout
     assert "`nox -s lock`, and commit the locks" in done.stdout
-    assert f"without a conflict. To go back: git switch main && git branch -D {branch}" in done.stdout
+    assert f"without a conflict. To go back: `git switch main`, `git branch -D {branch}`" in done.stdout
     assert team.git("status", "--porcelain") == ""
     assert team.git("rev-list", "--count", "main..HEAD") == "1"
     assert team.git("log", "-1", "--format=%an <%ae>") == "Ada Lovelace <ada@example.com>"
@@ -233,9 +234,9 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "update: an update, or another cherry-pick, is not finished" in refused.stderr
     (back,) = [line.partition(": ")[2] for line in told.stdout.splitlines() if line.startswith("To go back")]
-    assert back == f"git cherry-pick --abort && git switch main && git branch -D {branch}"
-    for command in back.split(" && "):
-        shallow.git(*command.split()[1:])
+    assert back == f"`git cherry-pick --abort`, `git switch main`, `git branch -D {branch}`"
+    for command in back.split(", "):
+        shallow.git(*command.strip("`").split()[1:])
     assert (shallow.git("rev-parse", "HEAD"), shallow.git("status", "--porcelain")) == (start, "")
     assert update(shallow).returncode == 1
     shallow.write("configs/base.yaml", b"seed: 8\n")
@@ -365,7 +366,8 @@ def test_an_update_that_was_killed_can_be_made_again(
     second = upstream.version({"docs/threads-and-processes.md": ("", "v2\n"), "docs/new.md": ("", "v2\n")})
     team.git("rm", "--quiet", "docs/threads-and-processes.md")  # so that the cherry-pick does not end at once
     team.commit()
-    (tmp_path / "git").symlink_to(SCRIPTS / "git_that_kills.sh")
+    shutil.copyfile(SCRIPTS / "git_that_kills.sh", tmp_path / "git")
+    (tmp_path / "git").chmod(0o755)
     path = os.pathsep.join([str(tmp_path), team.env["PATH"]])
     env = {"PATH": path, "REAL_GIT": shutil.which("git"), moment[0]: moment[1]}
 
@@ -396,7 +398,8 @@ def test_a_pull_request_is_opened_by_a_step_that_runs_no_code_of_the_template(
     )
     third = upstream.version({"pyproject.toml": ('    "matplotlib",\n', "")})
     branches = [f"template-update/{commit[:10]}" for commit in (second, third)]
-    (tmp_path / "gh").symlink_to(SCRIPTS / "gh.py")
+    shutil.copyfile(SCRIPTS / "gh.py", tmp_path / "gh")
+    (tmp_path / "gh").chmod(0o755)
     env = {"PATH": os.pathsep.join([str(tmp_path), clean_env["PATH"]]), "GH_LOG": str(tmp_path / "gh.log")}
     env |= {"GIT_AUTHOR_NAME": "robot[bot]", "GIT_AUTHOR_EMAIL": "robot@example.com"}
 

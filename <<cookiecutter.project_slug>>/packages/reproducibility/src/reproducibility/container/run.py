@@ -6,7 +6,7 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -86,7 +86,7 @@ def reproduction_process(
         refuse("--container", problem, fix)
     place = project / values["data"]["path"]
     mounts = [
-        _mount(place.resolve(), posixpath.normpath(posixpath.join(_APP, values["data"]["path"])), "readonly"),
+        _mount(place.resolve(), _in_container("data.path", Path(values["data"]["path"])), "readonly"),
         _mount(config, _CONFIG, "readonly"),
     ]
     # None takes a variable of this machine away, and a container has none of them.
@@ -131,7 +131,18 @@ def _data(config: Path, overrides: Sequence[str]) -> str:
     path = data_path(values)
     place = PROJECT_ROOT / path
     require_place(path, place)
-    return _mount(place, posixpath.normpath(posixpath.join(_APP, path)), "readonly")
+    return _mount(place, _in_container("data.path", Path(path)), "readonly")
+
+
+def _in_container(key: str, path: PurePath) -> str:
+    """Return where *path*, which the setting *key* names, is in a container: from the code's folder, or absolute.
+
+    Raises Refused for an absolute path of Windows, which no container has.
+    """
+    if path.drive:
+        problem = f"{path} is a path of Windows, and means nothing in a container"
+        refuse(key, problem, "name a path from the project's root (for runs: a server), or train without --container")
+    return posixpath.normpath(posixpath.join(_APP, path.as_posix()))
 
 
 def _store(uri: str) -> Iterator[str]:
@@ -145,7 +156,7 @@ def _store(uri: str) -> Iterator[str]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unavailable(uri, error) from error
-        yield _mount(folder, folder.as_posix())
+        yield _mount(folder, _in_container("tracking.uri", folder))
 
 
 def _journals(uri: str) -> Iterator[str]:

@@ -43,6 +43,9 @@ _ENDED = "ended"
 _RESERVED_BYTES = 32_768
 _WRITING_S = 0.02  # in which another process writes an entry that it began to write
 
+# On Windows a file that is opened without O_BINARY gets a carriage return before each line end.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -208,7 +211,7 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         if self._descriptor is None:
-            self._descriptor = os.open(self.folder / self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._descriptor = os.open(self.folder / self._log, _APPENDING, 0o600)
         elif os.fstat(self._descriptor).st_nlink == 0:
             why = "the journal of the run was deleted while the run went on"
             raise FileNotFoundError(errno.ENOENT, why, str(self.folder))
@@ -345,8 +348,13 @@ class Journal:
             os.replace(refused, self.kept_refusals)
         # At once, so that a process that is killed here leaves no half of a journal.
         removed = self.folder.with_name(f"{_REMOVED}{self.run_id}")
-        with suppress(FileNotFoundError):
+        try:
             os.replace(self.folder, removed)
+        except FileNotFoundError:
+            pass
+        except PermissionError:  # Windows renames no folder in which a file is open, such as the lock of `shipping`
+            (self.folder / _HEADER).unlink(missing_ok=True)  # without a header it is no journal any more
+            removed = self.folder
         shutil.rmtree(removed, ignore_errors=True)
 
     def last_time_ms(self) -> int:
@@ -356,8 +364,9 @@ class Journal:
 
 
 def remove_leftovers() -> None:
-    """Delete what is left of journals whose process was killed while it removed them."""
-    for folder in root().glob(f"{_REMOVED}*"):
+    """Delete what is left of journals that were not removed whole: a process was killed, or Windows kept a file."""
+    without_header = (lock.parent for lock in root().glob(f"*/{_LOCK}") if not (lock.parent / _HEADER).exists())
+    for folder in (*root().glob(f"{_REMOVED}*"), *without_header):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -20,8 +20,8 @@ from ..git.command import commit_id, git, git_line, reaching
 from ..provenance.template import Template
 from ..secrets import redacted, without_credentials
 
-# A template with this folder can be checked out on Windows too. Its repository keeps that edition on a branch.
-_STANDARD_FOLDER, _STANDARD_BRANCH = "{{cookiecutter.project_slug}}", "standard"
+# The edition of the template that Windows can check out has its own branch, and a folder with these delimiters.
+_STANDARD_BRANCH, _STANDARD_DELIMITER = "standard", "{{"
 # An address may start no other program, as `ext::sh -c ...` would.
 _PROTOCOLS = {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh"}
 
@@ -103,7 +103,8 @@ def _old_commit(clone: Path, name: str, address: str) -> str:
 def _new_commit(clone: Path, name: str | None, old: str) -> str:
     if name is None:
         folders = git(clone, "ls-tree", "-z", "--name-only", old).decode("utf-8", "replace").split("\0")
-        name = _STANDARD_BRANCH if _STANDARD_FOLDER in folders else "HEAD"
+        is_standard = any(folder.startswith(_STANDARD_DELIMITER) for folder in folders)
+        name = _STANDARD_BRANCH if is_standard else "HEAD"
     if (found := commit_id(clone, name)) is None:
         refuse("template", f"it has no branch, tag or commit {one_line(name)}", "name one that it has with --to")
     return found

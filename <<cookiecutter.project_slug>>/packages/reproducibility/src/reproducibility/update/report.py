@@ -47,10 +47,10 @@ def _counted(files: dict[str, str]) -> str:
 
 def _next_steps(found: Update) -> Iterator[str]:
     done = found.merge
-    back = f"git switch {done.came_from} && git branch -D {done.branch}"
+    back = f"`git switch {done.came_from}`, `git branch -D {done.branch}`"
     if done.conflicts:
         yield "To go on: edit these files, `git add` them, and then `git cherry-pick --continue`"
-        yield f"To go back: git cherry-pick --abort && {back}"
+        yield f"To go back: `git cherry-pick --abort`, {back}"
     else:
         yield f"Merged into the branch {done.branch}, without a conflict. To go back: {back}"
     if found.renew_locks:
