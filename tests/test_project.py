@@ -28,6 +28,7 @@ configs/sweep.yaml
 data/README.md
 data/penguins.csv
 docs/checklist.svg
+docs/sweeps.md
 docs/threads-and-processes.md
 docs/when-the-server-is-away.md
 noxfile.py
