@@ -31,7 +31,7 @@ class Workshop:
     """Everything is made when it is first asked for, and belongs to *folder*.
 
     smoke: only show that each benchmark runs: one round, little data, no peers. made: the programs of environments that
-    are there already, by their names (child, bare, gated server). settings: more variables for what is measured.
+    are there already, by their names (child, sweep, bare, gated server). settings: more variables for what is measured.
     """
 
     def __init__(
@@ -95,6 +95,11 @@ class Workshop:
     def child(self) -> Path:
         """The programs of the project's own environment: its lock, the machinery and the project."""
         return self._environment("child", "requirements.txt", MACHINERY, ".")
+
+    @cached_property
+    def sweep(self) -> Path:
+        """The programs of an environment for sweeps, as `nox -s sweep` makes it."""
+        return self._environment("sweep", "requirements-sweep.txt", MACHINERY, ".")
 
     @cached_property
     def bare(self) -> Path:

@@ -31,7 +31,7 @@ OUTER_NAMES = {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECO
 # The files that take longest, which start first: a long one that starts last keeps one worker busy alone.
 LONGEST = ("test_workflow", "test_server_deployment", "test_reproduce", "test_container", "test_checklist")
 # What a test of the session `unit` does without: environments, servers, containers and trainings.
-COSTLY = {"python", "server_python", "bare_python", "engine_program"}
+COSTLY = {"python", "server_python", "sweep_python", "bare_python", "engine_program"}
 
 # The folders in the shared one for byte code, and for the environments of reproductions.
 BYTECODE, CACHE = "bytecode", "cache"
@@ -195,6 +195,19 @@ def server_python(
         share_bytecode(folder / "venv")
 
     return python_of(once("server", make) / "venv")
+
+
+@pytest.fixture(scope="session")
+def sweep_python(
+    once: Callable[[str, Callable[[Path], None]], Path], project: Path, share_bytecode: Callable[[Path], None]
+) -> Path:
+    """The Python of an environment for sweeps, the project installed, as `nox -s sweep` makes it."""
+
+    def make(folder: Path) -> None:
+        install(folder, project, "requirements-sweep.txt", MACHINERY, ".")
+        share_bytecode(folder / "venv")
+
+    return python_of(once("sweep", make) / "venv")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,15 @@ from benchmarks.workshop import Workshop
 
 @pytest.fixture(scope="module")
 def workshop(
-    python: Path, bare_python: Path, server_python: Path, clean_env: dict[str, str], tmp_path_factory
+    python: Path,
+    bare_python: Path,
+    server_python: Path,
+    sweep_python: Path,
+    clean_env: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Workshop:
     made = {"child": python.parent, "bare": bare_python.parent, "gated server": server_python.parent}
+    made["sweep"] = sweep_python.parent
     kept = {name: clean_env[name] for name in ("PYTHONPYCACHEPREFIX", "REPRODUCIBILITY_CACHE")}
     return Workshop(tmp_path_factory.mktemp("workshop"), smoke=True, made=made, settings=kept)
 

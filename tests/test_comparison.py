@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from reproducibility.comparison import table
+from reproducibility.comparison.chart import ticks
 from reproducibility.comparison.content import content_digest
 from reproducibility.comparison.diff import Difference, difference
 from reproducibility.comparison.inputs import InputDifference, UnknownInput, compare_inputs
 from reproducibility.comparison.metrics import History, compare_metrics
 from reproducibility.comparison.outputs import Finding, Outcome, Pair, first_difference, worst
-from reproducibility.comparison.page import page, thinned, ticks, write
+from reproducibility.comparison.page import page, thinned, write
 from reproducibility.comparison.verdict import COMPARED, REPRODUCED, Verdict, show_verdict
 from reproducibility.comparison.verified import VerifiedRun
 from reproducibility.config.values import config_digest, flatten

@@ -40,6 +40,7 @@ docs/reproduce.md
 docs/runs.md
 docs/security.md
 docs/server.md
+docs/sweeps.md
 docs/threads-and-processes.md
 docs/updates.md
 docs/when-the-server-is-away.md

@@ -20,7 +20,7 @@ class Data(Section):
 class Model(Section):
     rate: Annotated[float, Field(gt=0, le=1)]
     depth: Annotated[int, Field(ge=1)] | None
-    kind: Literal["plain", "fancy", "broken"]
+    kind: Literal["plain", "fancy"]
 
 
 class Small(Config):
@@ -31,8 +31,8 @@ class Small(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> "Small":
-        if self.model.kind == "fancy" and self.model.depth is None:
-            raise ValueError("a fancy model needs a depth")
+        if self.model.rate > 0.25 and self.model.depth != 2:
+            raise ValueError("a large rate needs a depth of 2")
         return self
 
 
@@ -44,8 +44,8 @@ def run_experiment(config: Small) -> str:
             Path(f"{hold}.{run.info.run_id}").touch()
             while Path(hold).exists():
                 time.sleep(0.05)
-        if config.model.kind == "broken":
-            raise ValueError("this kind of model is broken")
+        if config.model.kind == "fancy" and config.model.rate < 0.15:
+            raise ValueError("a fancy model needs a larger rate")
         with mlflow.start_run(run_name="inside", nested=True):
             mlflow.log_metric("inner", 1.0)
     return run.info.run_id

@@ -83,7 +83,7 @@ def sweep(config: str, jobs: int | None, scheduler: str | None, resume: bool, ht
     """Make many runs of an experiment, with other values each.
 
     CONFIG says which experiment and which values, as configs/sweep.yaml does. Status 0: every trial has a finished run.
-    1: some have none. 2: nothing was started, or it is not known. 130: after Ctrl-C; --resume goes on.
+    1: some have none. 2: nothing was started. 130: after Ctrl-C. After 1 and 130, --resume goes on.
     """
     given = {"--jobs": jobs and str(jobs), "--scheduler": scheduler, "--html": html}
     options = [part for name, value in given.items() if value is not None for part in (name, value)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..display import one_line
 from ..errors import refuse
+from .chart import BOTTOM, HEIGHT, TOP, Frame, is_drawable, svg
 from .diff import Difference
 from .metrics import History, MetricComparison
 from .table import ABSENT, VERDICTS, advice, delta, describe, first_step, in_words, numbers, pair, result_name
@@ -30,7 +31,7 @@ def page(found: Difference) -> str:
     """Return the page. All values from the store are text in it, never markup."""
     question = "Why do these two runs differ?" if found.exit_status == 1 else "Do these two runs differ?"
     sections = [
-        f"<h1>{question}</h1><p class=verdict>{_text(VERDICTS[found.verdict])}</p>",
+        f"<h1>{question}</h1><p class=verdict>{text_of(VERDICTS[found.verdict])}</p>",
         f"<div class=runs>{_card('A', found.a)}{_card('B', found.b)}</div>",
         _list(list(map(in_words, found.unknown)), "Unknown"),
         _inputs(found),
@@ -41,18 +42,22 @@ def page(found: Difference) -> str:
         _code(found),
         _rows("Other differences, which change no result", [(each.name, each.a, each.b) for each in found.irrelevant]),
     ]
-    title = " and ".join(run.run_id[:8] for run in (found.a, found.b))
+    return document(" and ".join(run.run_id[:8] for run in (found.a, found.b)), sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """Return a whole page of *sections*, which are HTML; *title* is plain text. The page loads and runs nothing."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     head = (
         "<!doctype html><html lang=en><meta charset=utf-8>",
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name=viewport content="width=device-width, initial-scale=1">',
-        f"<title>{_text(title)}</title><style>{_STYLE.read_text('utf-8')}</style>",
+        f"<title>{text_of(title)}</title><style>{_STYLE.read_text('utf-8')}</style>",
     )
     return "\n".join((*head, *filter(None, sections), "</html>\n"))
 
 
-def _text(value: str | None) -> str:
+def text_of(value: str | None) -> str:
     """Return text from the store fit for the page: visible, on one line, without markup."""
     return escape(ABSENT if value is None else one_line(value, _VALUE * 4))
 
@@ -61,13 +66,13 @@ def _card(side: str, run: VerifiedRun) -> str:
     facts = describe(run)
     commit = f", commit {facts['commit'][:10]}" if facts["commit"] else ""
     line = f"{facts['experiment']}, {facts['status']}, {facts['started']}{commit}"
-    name = f"<b>{side} &nbsp;{_text(facts['name'] or facts['run_id'])}</b>"
-    small = f"<small>{_text(facts['run_id'])}</small><small>{_text(line)}</small>"
+    name = f"<b>{side} &nbsp;{text_of(facts['name'] or facts['run_id'])}</b>"
+    small = f"<small>{text_of(facts['run_id'])}</small><small>{text_of(line)}</small>"
     return f"<div class='run {side.lower()}'>{name}{small}</div>"
 
 
 def _list(items: list[str], title: str) -> str:
-    return f"<h2>{title}</h2><ul>{''.join(f'<li>{_text(item)}' for item in items)}</ul>" if items else ""
+    return f"<h2>{title}</h2><ul>{''.join(f'<li>{text_of(item)}' for item in items)}</ul>" if items else ""
 
 
 def _table(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
@@ -82,8 +87,8 @@ def _inputs(found: Difference) -> str:
     rows = []
     for each in found.input_differences:
         a, b = map(escape, pair(each.a, each.b, _VALUE))
-        kind = f"<td><span class=kind>{_text(each.kind)}</span>"
-        rows.append(f"<tr>{kind}<td><code>{_text(each.name)}</code><td><code>{a}</code><td><code>{b}</code>")
+        kind = f"<td><span class=kind>{text_of(each.kind)}</span>"
+        rows.append(f"<tr>{kind}<td><code>{text_of(each.name)}</code><td><code>{a}</code><td><code>{b}</code>")
     return "<h2>Inputs that differ</h2>" + _table((("what differs", ""), ("where", ""), ("A", "a"), ("B", "b")), rows)
 
 
@@ -93,7 +98,7 @@ def _rows(title: str, rows: list[tuple[str, str | None, str | None]]) -> str:
     lines = []
     for key, a, b in rows:
         one, other = map(escape, pair(a, b, _VALUE))
-        lines.append(f"<tr><td><code>{_text(key)}</code><td>{one}<td>{other}")
+        lines.append(f"<tr><td><code>{text_of(key)}</code><td>{one}<td>{other}")
     return f"<h2>{title}</h2>" + _table((("", ""), ("A", "a"), ("B", "b")), lines)
 
 
@@ -102,7 +107,7 @@ def _charts(metrics: tuple[MetricComparison, ...]) -> str:
     if not shown:
         return ""
     figures = (
-        f"<figure><figcaption>{_text(metric.name)} <small>{_text(first_step(metric))}</small></figcaption>"
+        f"<figure><figcaption>{text_of(metric.name)} <small>{text_of(first_step(metric))}</small></figcaption>"
         f"{_svg(metric)}</figure>"
         for metric in shown
     )
@@ -117,8 +122,8 @@ def _metrics(metrics: tuple[MetricComparison, ...]) -> str:
     rows = []
     for metric in metrics:
         a, b = map(escape, numbers(metric))
-        cells = f"<td class=n>{a}<td class=n>{b}<td class=n>{escape(delta(metric))}<td>{_text(first_step(metric))}"
-        rows.append(f"<tr><td><code>{_text(metric.name)}</code>{cells}")
+        cells = f"<td class=n>{a}<td class=n>{b}<td class=n>{escape(delta(metric))}<td>{text_of(first_step(metric))}"
+        rows.append(f"<tr><td><code>{text_of(metric.name)}</code>{cells}")
     heads = (("metric", ""), ("A", "n a"), ("B", "n b"), ("B - A", "n"), ("differs", ""))
     return "<h2>All metrics, with their final values</h2>" + _table(heads, rows)
 
@@ -126,7 +131,7 @@ def _metrics(metrics: tuple[MetricComparison, ...]) -> str:
 def _code(found: Difference) -> str:
     code = found.code
     commits = "".join(
-        f"<p>Only in {side}:<ul>{''.join(f'<li>{_text(commit)}' for commit in listed)}</ul>"
+        f"<p>Only in {side}:<ul>{''.join(f'<li>{text_of(commit)}' for commit in listed)}</ul>"
         for side, listed in (("A", code.only_a), ("B", code.only_b))
         if listed
     )
@@ -146,10 +151,6 @@ def _code(found: Difference) -> str:
 
 _MOST_CHARTS = 12
 _BUCKETS = 300
-# A chart with a larger number, such as MLflow's infinity, would show all other values as one flat line.
-_DRAWABLE = 1e300
-_WIDTH, _HEIGHT = 340, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 10, 24
 
 Point = tuple[int, float]
 
@@ -161,12 +162,12 @@ def _drawn(metrics: Sequence[MetricComparison]) -> list[MetricComparison]:
 
 
 def _is_drawable(history: History) -> bool:
-    return any(abs(value) < _DRAWABLE for value in history.values)
+    return any(map(is_drawable, history.values))
 
 
 def thinned(history: History) -> list[Point]:
     """Return at most a few hundred points that look the same in a chart: the lowest and highest of each stretch."""
-    points = [point if abs(point[1]) < _DRAWABLE else (point[0], math.nan) for point in _points(history)]
+    points = [point if is_drawable(point[1]) else (point[0], math.nan) for point in _points(history)]
     if len(points) <= 2 * _BUCKETS:
         return points
     kept: list[Point] = []
@@ -185,55 +186,20 @@ def _points(history: History) -> Iterator[Point]:
     return zip(history.steps, history.values, strict=True)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return two to five round numbers between *low* and *high*, of which *high* is larger."""
-    rough = (high - low) / 3
-    power = 10.0 ** math.floor(math.log10(rough))
-    size = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
-    return [number * size for number in range(first, last + 1)]
-
-
 def _svg(metric: MetricComparison) -> str:
-    """Return the chart as one SVG element; page.css has its colours: .a, .b, .axis, .divergence."""
+    """Return the chart of a metric; page.css has its colours: .a, .b, .axis, .divergence."""
     series = [thinned(history) for history in metric.histories]
     steps = [step for points in series for step, _ in points]
     values = [value for points in series for _, value in points if not math.isnan(value)]
-    left, right = min(steps), max(steps)
-    low, high = _range(values)
-
-    def x(step: float) -> float:
-        share = (step - left) / (right - left) if right > left else 0.5
-        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
-
-    def y(value: float) -> float:
-        return round(_TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM), 1)
-
-    parts = []
-    for value in ticks(low, high):
-        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value)}" y2="{y(value)}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(value) + 3.5}" text-anchor="end">{value:.5g}</text>')
-    floor = _HEIGHT - 8
-    if right > left:
-        parts.append(f'<text x="{_LEFT}" y="{floor}">step {left}</text>')
-        parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{floor}" text-anchor="end">{right}</text>')
-        if metric.divergence:
-            at = x(metric.divergence.step)
-            parts.append(f'<line class="divergence" x1="{at}" x2="{at}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
-    else:
-        parts.append(f'<text x="{x(left)}" y="{floor}" text-anchor="middle">step {left}</text>')
+    frame = Frame(min(steps), max(steps), values)
+    parts = [*frame.axis(), *frame.ends("step")]
+    if metric.divergence and frame.right > frame.left:
+        at = frame.x(metric.divergence.step)
+        parts.append(f'<line class="divergence" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     for side, points in zip("ab", series, strict=True):
-        parts.append(_line(side, [(x(step), math.nan if math.isnan(value) else y(value)) for step, value in points]))
-    label = escape(f"{one_line(metric.name)} of both runs, by step")
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-
-
-def _range(values: list[float]) -> tuple[float, float]:
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    # A smaller range would hold so few floats that the labels of two ticks could be equal.
-    least = max(abs(low), abs(high)) * 1e-9 or 1.0
-    margin = (high - low) * 0.06 if high - low > least else max(least, abs(high) * 0.1)
-    return low - margin, high + margin
+        drawn = [(frame.x(step), math.nan if math.isnan(value) else frame.y(value)) for step, value in points]
+        parts.append(_line(side, drawn))
+    return svg(parts, f"{one_line(metric.name)} of both runs, by step")
 
 
 def _line(side: str, points: list[tuple[float, float]]) -> str:

@@ -147,7 +147,7 @@ def _draw(console: "Console", shown: Shown) -> None:
     for each in ranked[:_MOST_ROWS]:
         spread = interval(shown.values(each))
         cells = [f"{each.value:.6g}", *([f"{spread:.2g}" if spread is not None else ""] if has_seeds else [])]
-        cells += [_shown(each.values[dimension.name]) for dimension in settings.dimensions]
+        cells += [shown_value(each.values[dimension.name]) for dimension in settings.dimensions]
         table.add_row(*cells, " ".join(one.run_id[:8] for one in tally.of(each.number)[:3]))
     if ranked:
         console.print(table)
@@ -160,7 +160,8 @@ def _draw(console: "Console", shown: Shown) -> None:
         console.print(doubt, soft_wrap=True)
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
+    """Return *value* of a key as people read it."""
     return f"{value:.6g}" if isinstance(value, float) else one_line(written(value))
 
 

@@ -1,5 +1,6 @@
 """The settings of a sweep: the section ``sweep`` of a config file that extends an experiment, read strictly."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from ..config.values import Section
 from ..display import shown_path
 from ..errors import Refused, Violation, refuse
 from ..project import load
-from .space import PREFIX, Dimension, grid_of, read_space
+from .space import PREFIX, Dimension, read_space
 
 _SECTION = "sweep"
 
@@ -111,7 +112,7 @@ def read_settings(path: Path, model: type[Config]) -> Settings:
     violations += [*_seeds(section, marks, experiment, model), *_trials(section, marks, source)]
     if violations:
         raise Refused(violations)
-    count = len(list(grid_of(dimensions))) if is_grid else section.trials // (len(section.seeds) or 1)
+    count = math.prod(each.count for each in dimensions) if is_grid else section.trials // (len(section.seeds) or 1)
     return Settings(
         file=path.resolve(),
         experiment=experiment,

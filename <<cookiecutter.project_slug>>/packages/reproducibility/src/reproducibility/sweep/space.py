@@ -1,5 +1,6 @@
 """The space of a sweep: the values that it tries for each key of the experiment, read strictly."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -51,13 +52,20 @@ class Dimension:
         return dotted(self.path)
 
     @property
+    def count(self) -> int:
+        """How many values a grid tries; a range has as many as its step says."""
+        if isinstance(self.domain, Choice):
+            return len(self.domain.values)
+        return int((self.domain.high - self.domain.low) / (self.domain.step or 1) + 1e-9) + 1
+
+    @property
     def grid(self) -> list[Any]:
-        """Every value, for a grid; a range has as many as its step says."""
+        """Every value that a grid tries."""
         if isinstance(self.domain, Choice):
             return list(self.domain.values)
-        step = self.domain.step or 1
-        count = int((self.domain.high - self.domain.low) / step + 1e-9) + 1
-        return [self.domain.low + number * step for number in range(count)]
+        # 12 digits: 0.1 + 2 * 0.1 is 0.3 then.
+        steps = (self.domain.low + number * (self.domain.step or 1) for number in range(self.count))
+        return [value if isinstance(value, int) else float(f"{value:.12g}") for value in steps]
 
 
 def grid_of(dimensions: tuple[Dimension, ...]) -> Iterator[dict[str, Any]]:
@@ -80,13 +88,11 @@ def read_space(
     if not reader.dimensions and not reader.violations:
         reader.complain((), "the space is empty", "name a key of the experiment, with a list of values to try")
     elif is_grid and not reader.violations:
-        size = 1
-        for dimension in reader.dimensions:
-            size *= len(dimension.grid)
+        size = math.prod(dimension.count for dimension in reader.dimensions)
         if size > _MOST_TRIALS:
             reader.complain((), f"the grid has {size:,} combinations", "try fewer values, or use sampler: random")
     if reader.violations:
-        raise Refused(reader.violations)
+        raise Refused(dict.fromkeys(reader.violations))  # a key that is unknown is unknown for each of its values
     return tuple(reader.dimensions)
 
 

@@ -14,7 +14,7 @@ from ..provenance.gather import entry_point, gather
 from ..secrets import without_credentials
 from ..tags import SWEEP_TAG
 from ..tracking.run import tracked_run
-from ..tracking.store import connect, tracking_uri, without_login
+from ..tracking.store import OFFLINE_VARIABLE, connect, is_offline, tracking_uri, without_login
 from . import report
 from .driver import Driver, Engine, Tally, order_for
 from .local import Local
@@ -37,13 +37,14 @@ def run_sweep(
 ) -> int:
     """Make the trials of the sweep in the file *path*, show the results, and return the exit status.
 
-    0: every trial has a finished run. 1: some have none. 130: after Ctrl-C. Raises Refused before anything is started,
-    and Unknown if the scheduler or its last worker is gone.
+    0: every trial has a finished run. 1: some have none. 130: after Ctrl-C. Raises Refused before anything is started.
     """
     settings = read_settings(config_file(path), model)
     script = _script()
     require_optuna()
     say("looking at the commit, the data and the environment ...")
+    if is_offline():
+        refuse(OFFLINE_VARIABLE, "a sweep looks into its store after each trial", "unset it, and sweep with the server")
     uri = without_login(tracking_uri())
     expected = _facts(settings)
     state = (resumed if resume else begin)(settings, expected, without_credentials(uri))
@@ -107,9 +108,10 @@ def _record(
     """Record the run of the sweep, with its trials inside. The run finishes if each trial has a finished run."""
     import mlflow
 
+    client = connect(create=True)  # before workers are asked whether the store is in their reach
+    engine = _engine(settings, expected, uri, jobs, scheduler)
     with tracked_run(settings.config, run_name=f"sweep of {state.file}", tags={SWEEP_TAG: state.sweep}) as run:
-        engine = _engine(settings, expected, uri, jobs, scheduler)
-        records = Records(connect(), run, state.sweep, settings.metric)
+        records = Records(client, run, state.sweep, settings.metric)
         order = order_for(settings, state.sweep, run.info.run_id, expected, uri, script)
         driver = Driver(settings, study, records, engine, order, run.info.run_id)
         with report.progress(settings) as draw:

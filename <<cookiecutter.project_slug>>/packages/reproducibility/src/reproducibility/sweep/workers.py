@@ -22,7 +22,10 @@ from .trial import Ended, Order
 
 _CONNECT_S = 60.0  # a busy machine needs half a minute to answer
 _PROOF_S = 180.0  # hashing the data takes its time
-_NO_WORKER_S = 60.0  # for the first worker to come, and for another one when the last one is gone
+_PROVEN_AT_A_TIME = 64
+# For a worker to come: a busy machine needs more than half a minute to start one. Where others were refused, whoever
+# started them waits for the message.
+_NO_WORKER_S, _NONE_FITS_S = 90.0, 20.0
 _STORE = "tracking store"
 
 
@@ -87,7 +90,7 @@ class Workers:
         new = [address for address in workers if address not in self._judged]
         if not new:
             return
-        pool = ThreadPoolExecutor(len(new))
+        pool = ThreadPoolExecutor(min(len(new), _PROVEN_AT_A_TIME))
         asked = {address: pool.submit(self._ask, address) for address in new}
         until = time.monotonic() + _PROOF_S
         for address, future in asked.items():
@@ -116,7 +119,8 @@ class Workers:
 
     def _require_hope(self) -> None:
         """Raise Unknown if there was no worker for too long."""
-        if time.monotonic() - self._since < _NO_WORKER_S and not (self._judged and all(self._judged.values())):
+        patience = _NONE_FITS_S if any(self._judged.values()) else _NO_WORKER_S
+        if time.monotonic() - self._since < patience:
             return
         refused = [f"{address}: {why}" for address, why in self._judged.items() if why]
         if refused:
