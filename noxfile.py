@@ -134,16 +134,22 @@ def compat(session: nox.Session) -> None:
 
 @nox.session
 def picture(session: nox.Session) -> None:
-    """Draw the checklist that the README of every project shows, of a new project's first run."""
+    """Draw the pictures of both READMEs, of a new project: its first run, and its checklist."""
     install(session)
-    drawn = PROJECT / "docs" / "checklist.svg"
+    trained, drawn = HERE / "docs" / "train.svg", PROJECT / "docs" / "checklist.svg"
     with tempfile.TemporaryDirectory() as folder:
         session.run("cookiecutter", "--no-input", "--output-dir", folder, str(HERE), f"python_version={PYTHONS[0]}")
         (project,) = Path(folder).iterdir()
         with session.chdir(project):
-            session.run("nox", "-s", "train")
+            printed = session.run("nox", "-s", "train", silent=True, env={"FORCE_COLOR": "1", "COLUMNS": "80"})
             # That nobody can fetch its commit yet is what a new project is told.
             session.run("nox", "-s", "checklist", "--", "--prove", "--svg", str(drawn), success_codes=[1])
+    # Without the lines of nox, and without the folder that this run was made in.
+    of_run = printed[printed.index("\nrun ") + 1 :]
+    lines = [line for line in of_run.splitlines() if not line.startswith(("nox >", "Recorded in "))]
+    output = Path(session.create_tmp(), "output")
+    output.write_text("\n".join(lines), encoding="utf-8")
+    session.run("python", "terminal_picture.py", "nox -s train", str(output), str(trained))
 
 
 @nox.session
