@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 from reproducibility import Config, cli, experiment_command
+from reproducibility.evidence import CONFIG, MANIFEST, MOST_BYTES, PATCH
+from reproducibility.lockfile import LOCK
 
 # All but packages/, which is the template's folder of that name to the byte.
 FILES = """
@@ -27,6 +29,7 @@ configs/server.ini
 data/README.md
 data/penguins.csv
 docs/checklist.svg
+docs/security.md
 docs/threads-and-processes.md
 docs/when-the-server-is-away.md
 noxfile.py
@@ -283,3 +286,14 @@ def test_the_refusal_shown_in_the_readme_is_what_a_user_sees(
     refused = run_in(unborn, "repro", "train", "configs/experiment.yaml", env={"AUTHOR": "Ada"}, fresh=True)
     assert refused.returncode == 2
     assert refused.stderr.replace(str(unborn), "penguin-classifier").split() == shown.split()
+
+
+def test_the_page_about_security_names_the_limits_that_hold(project: Path) -> None:
+    page = (project / "docs" / "security.md").read_text("utf-8")
+    names = {MANIFEST: "manifest", PATCH: "patch", LOCK: "lock", CONFIG: "config"}
+    assert names.keys() == MOST_BYTES.keys()
+    for name, word in names.items():
+        most = MOST_BYTES[name]
+        shown = f"{most // 1024**2} MiB" if most >= 1024**2 else f"{most // 1024} KiB"
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| evidence: the {word}"))
+        assert row.endswith(f"| {shown} |")
