@@ -22,6 +22,7 @@ import pytest
 from conftest import code_of
 from relay import Relay
 from reproducibility.delivery.journal import Damaged, Ended, Header, Journal, journals
+from small_disk import small_disk
 from tracking_server import TrackingServer
 from workbench import Workbench
 
@@ -240,21 +241,12 @@ def test_what_mlflow_refuses_at_the_call_is_refused_there(stage: Stage, tmp_path
 
 
 def test_a_full_disk_fails_the_run_with_this_reason(stage: Stage, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", disk], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
-    try:
+    with small_disk(tmp_path / "disk", "512k") as disk:
         done = stage.play("full", tmp_path, REPRODUCIBILITY_JOURNAL=str(disk / "journal"))
         assert done.returncode == 1, done.stderr
         said = int((tmp_path / "said").read_text())
         if stage.status("full") == "RUNNING":
             assert stage.sync(REPRODUCIBILITY_JOURNAL=str(disk / "journal")).returncode == 0
-    finally:
-        subprocess.run(["umount", disk], check=True)
     run = stage.workbench.runs(stage.store)["full"]
     assert run.status == "FAILED"
     assert "No space left on device" in run.tags["failure"]

@@ -13,6 +13,7 @@ from subprocess import CompletedProcess
 from threading import Thread
 
 import pytest
+from small_disk import small_disk
 from workbench import INSIDE, Workbench, store_at
 
 # A guard against hanging, far beyond the seconds that each attempt takes.
@@ -231,7 +232,28 @@ def test_a_database_that_breaks_during_the_run_is_named(workbench: Workbench, tm
         assert database.execute("SELECT status FROM runs").fetchall() != [("FINISHED",)]
 
 
+def test_a_database_on_a_full_disk_is_named_and_the_run_ends_failed(workbench: Workbench, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        store = disk / "mlflow.db"
+        line = error_inside(workbench, store_at(store)["MLFLOW_TRACKING_URI"], "fill_disk", str(disk))
+        assert line.endswith("cannot be used: its disk is full. Free space there, then start the run again.")
+        (run,) = workbench.runs(store).values()
+    assert run.status == "FAILED"
+    assert run.tags["failure"] == "the tracking store could not be written: its disk is full"
+
+
 # --- an embedded database
+
+
+def test_a_database_that_another_program_keeps_locked_is_named(
+    workbench: Workbench, recorded: Path, tmp_path: Path
+) -> None:
+    store = Path(copyfile(recorded / "mlflow.db", tmp_path / "locked.db"))
+    with closing(sqlite3.connect(store, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        done = workbench.run("repro", "validate", "last", env=store_at(store))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "cannot be used: another process keeps it locked. Wait for the program that writes to it" in done.stderr
 
 
 @pytest.mark.parametrize(

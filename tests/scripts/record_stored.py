@@ -1,6 +1,7 @@
 """Records a run: python scripts/record_stored.py [NAME [FUNCTION ARGUMENT]]. FUNCTION is one of those below."""
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -21,6 +22,17 @@ def drop_metrics(database: str) -> None:
         connection.execute("DROP TABLE latest_metrics")
 
 
+def fill_disk(folder: str) -> None:
+    """Fill the disk of *folder* with one file, give a little back, and log until the database has no room."""
+    with open(Path(folder, "other"), "wb", buffering=0) as file:
+        with suppress(OSError):
+            while file.write(bytes(16_384)):
+                pass
+        file.truncate(file.tell() - 131_072)
+    for step in range(1_000):
+        mlflow.log_metrics({f"metric {number}": 1.0 for number in range(1_000)}, step=step)
+
+
 @click.command()
 @click.argument("name", default="run")
 @click.argument("function", required=False)
@@ -29,7 +41,7 @@ def main(name: str, function: str | None, argument: str | None) -> None:
     with tracked_run(VALUES, run_name=name):
         print("the experiment is running")
         if function:
-            {"switch_off": switch_off, "drop_metrics": drop_metrics}[function](argument)
+            {"switch_off": switch_off, "drop_metrics": drop_metrics, "fill_disk": fill_disk}[function](argument)
 
 
 if __name__ == "__main__":

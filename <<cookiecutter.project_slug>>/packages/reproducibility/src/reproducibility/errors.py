@@ -123,14 +123,24 @@ def is_outage_message(message: str) -> bool:
     return message.startswith("API request to")
 
 
+DISK_FULL, LOCKED = "its disk is full", "another process keeps it locked"
+_FILE_FAILURES = {"database or disk is full": DISK_FULL, "database is locked": LOCKED}
+
+
+def is_file_failure_message(message: str) -> bool:
+    """Whether *message*, of an error of MLflow, says that the file of a database could not be written."""
+    return any(sign in message for sign in _FILE_FAILURES)
+
+
 def in_plain_words(reason: str) -> str:
-    """Return the *reason* of a network library in plain words, and any other reason as it is."""
+    """Return the *reason* of a network library or of SQLite in plain words, and any other reason as it is."""
     for sign, words in (
         ("NameResolutionError", "its host name is unknown"),
         ("failed to resolve host", "its host name is unknown"),
         ("Connection refused", "nothing answers there (connection refused)"),
         ("timed out", "it does not answer in time"),
         ("timeout expired", "it does not answer in time"),
+        *_FILE_FAILURES.items(),
     ):
         if sign in reason:
             return words

@@ -6,7 +6,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
-from ..errors import Refused, is_outage_message
+from ..errors import Refused, in_plain_words, is_file_failure_message, is_outage_message
 from ..secrets import recordable
 
 # A terminal sends SIGHUP when it is closed. Windows has no such signal.
@@ -107,13 +107,16 @@ def reason(error: BaseException) -> str:
         return "left before its block began"
     if isinstance(error, Refused):
         return recordable("; ".join(map(str, error.violations)))
+    if is_outage(error) and is_file_failure_message(str(error)):
+        return f"the tracking store could not be written: {in_plain_words(str(error))}"
     # The first line: some libraries add a page of advice.
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return recordable(f"{type(error).__name__}: {text}")
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether *error* says that the MLflow client gave up on a server, and not that a server refused a value."""
+    """Return whether *error* says that MLflow gave up on a server or a database, and not that one refused a value."""
     from mlflow.exceptions import MlflowException
 
-    return isinstance(error, MlflowException) and is_outage_message(str(error))
+    signs = (is_outage_message, is_file_failure_message)
+    return isinstance(error, MlflowException) and any(sign(str(error)) for sign in signs)

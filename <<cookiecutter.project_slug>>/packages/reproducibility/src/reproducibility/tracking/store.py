@@ -15,7 +15,7 @@ from pydantic import field_validator
 from ..config.loader import load_section
 from ..config.values import Section
 from ..delivery import offline
-from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
+from ..errors import DISK_FULL, LOCKED, Refused, StoreEmpty, StoreUnavailable, gate_violation, in_plain_words, refuse
 from ..garbage import unsearched
 from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
 from ..provenance.code import inside_image
@@ -35,6 +35,11 @@ _ARTIFACTS = "mlartifacts"
 OFFLINE_VARIABLE = "REPRODUCIBILITY_OFFLINE"
 _DATABASE_RETRIES = 5  # MLflow waits less than three seconds in all between five tries, but a hundred between its ten
 
+_FIXES = {
+    DISK_FULL: "Free space there, then start the run again",
+    LOCKED: "Wait for the program that writes to it, or close it (a browser of databases, a copy that is going on)",
+}
+
 
 def unavailable(
     uri: str, reason: object, fix: str | None = None, kind: type[StoreUnavailable] = StoreUnavailable
@@ -53,6 +58,8 @@ def unavailable(
 
 
 def _usual_fix(uri: str, why: str) -> str:
+    if why in _FIXES:
+        return _FIXES[why]
     if "error code 401" in why or "error code 403" in why:
         return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to your login on that server"
     if uri.startswith("http"):
