@@ -67,6 +67,12 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
     found += [violation for violation in required if violation.key not in provenance.unknown]
     if found:
         raise Refused(found)
+    if provenance.by_builder:
+        click.echo(
+            f"Warning: nobody is named as the author, so {provenance.author}, who built the image, counts as the "
+            'author. To name another one: -e AUTHOR="Your Name <you@example.com>".',
+            err=True,
+        )
     if provenance.entry_point is None:
         click.echo(
             "Warning: this run was started from no file of the project, so its code is in no commit, and "
