@@ -125,10 +125,12 @@ def edition(session: nox.Session) -> None:
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """Show what the machinery relies on and another MLflow does not have: nox -s compat -- 3.18.0"""
+    """Show what the machinery relies on and another MLflow does not have: nox -s compat -- 3.18.0, or -- newest"""
     if len(session.posargs) != 1:
-        session.error("name one version of MLflow: nox -s compat -- 3.18.0")
-    session.run_install("uv", "pip", "install", "--quiet", f"mlflow[auth]=={session.posargs[0]}", external=True)
+        session.error("name one version of MLflow: nox -s compat -- 3.18.0, or the newest one: nox -s compat -- newest")
+    version = "" if session.posargs[0] == "newest" else f"=={session.posargs[0]}"
+    session.run_install("uv", "pip", "install", "--quiet", "--upgrade", f"mlflow[auth]{version}", external=True)
+    session.run("mlflow", "--version")
     session.run("python", "tests/mlflow_difference.py", shutil.which("python", path=session.bin))
 
 

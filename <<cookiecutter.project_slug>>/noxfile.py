@@ -34,6 +34,11 @@ UV_MAY_SAY = (
 )
 for variable in [each for each in os.environ if each.startswith("UV_") and not each.startswith(UV_MAY_SAY)]:
     del os.environ[variable]
+# uv reads none of pip's variables. A shell that names its package index for pip only means the same index here.
+if not any(name.startswith(("UV_DEFAULT_INDEX", "UV_EXTRA_INDEX", "UV_INDEX")) for name in os.environ):
+    for pips, uvs in {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}.items():
+        if os.environ.get(pips):
+            os.environ[uvs] = os.environ[pips]
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -48,6 +48,10 @@ if [ -e "$GITHUB_ARTIFACTS/$NAME" ]; then
 fi
 cp -r "$FOLDER" "$GITHUB_ARTIFACTS/$NAME"
 """
+CACHE = """
+mkdir -p "$GITHUB_CACHES/$KEY" "$(dirname "$FOLDER")"
+ln -s "$GITHUB_CACHES/$KEY" "$FOLDER"
+"""
 STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "actions/checkout": ({"ref": "REF", "fetch-depth": "DEPTH", "persist-credentials": "PERSIST"}, CHECKOUT),
     "actions/setup-python": ({"python-version": "VERSION"}, '"python$VERSION" --version'),
@@ -55,6 +59,7 @@ STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
         {"enable-cache": "CACHE", "cache-dependency-glob": "GLOB", "working-directory": "WHERE", "version-file": "PIN"},
         'cd "$WHERE" && grep --quiet "^uv==" "$PIN" && ls $GLOB && echo "$HOME/.local/bin" >> "$GITHUB_PATH"',
     ),
+    "actions/cache": ({"path": "FOLDER", "key": "KEY"}, CACHE),
     "actions/upload-artifact": ({"name": "NAME", "path": "FOLDER", "overwrite": "OVERWRITE"}, UPLOAD),
 }
 DEFAULTS = {"fetch-depth": "1", "working-directory": "."}
@@ -90,6 +95,8 @@ class GitHub:
         programs = [Path(uv.find_uv_bin()).parent, Path(sys.executable).parent]
         self.env = dict(clean_env) | {"PATH": os.pathsep.join([*map(str, programs), clean_env["PATH"]])}
         self.env |= {"GITHUB_ENVIRONMENTS": str(environments), "GITHUB_ARTIFACTS": str(self.artifacts)}
+        self.caches = environments.parent / "caches"  # shared by the workflows of all tests, as by those of a branch
+        self.env["GITHUB_CACHES"] = str(self.caches)
         del self.env["PYTHONPYCACHEPREFIX"]  # byte code lies beside the modules, for the checkouts of all workflows
         folder.mkdir(parents=True, exist_ok=True)
         self._git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
@@ -180,7 +187,7 @@ class GitHub:
             *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}"),
             *("--env", f"GITHUB_RUN_ID={self.run_id}", "--env", f"GITHUB_RUN_ATTEMPT={attempt}"),
             *("--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
-            *(part for name, action in self._actions(place) for part in ("--local-repository", f"{name}={action}")),
+            *stand_ins(_prepared(place), self.folder / "actions"),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in secrets.items() for part in ("--secret", f"{name}={value}")),
             *options,
@@ -196,28 +203,29 @@ class GitHub:
         log = "".join(f"{line['msg'].rstrip()}\n" for line in lines)
         return Workflow(jobs, "".join(summaries), log, self.artifacts)
 
-    def _actions(self, place: Path) -> list[tuple[str, Path]]:
-        """Write a stand-in for each action that the workflow uses; return them with the version it asks for."""
-        workflows = [file.read_text("utf-8") for file in _prepared(place)]
-        found = []
-        for used in sorted(set(re.findall(r"uses: (\S+)", "\n".join(workflows)))):
-            inputs, script = STAND_INS[used.partition("@")[0]]
-            action = self.folder / "actions" / used.replace("/", "-")
-            action.mkdir(parents=True, exist_ok=True)
-            step = {
-                "shell": "bash",
-                "run": script,
-                "env": {name: f"${{{{ inputs.{key} }}}}" for key, name in inputs.items()},
-            }
-            described = {key: {"required": False, "default": DEFAULTS.get(key, "")} for key in inputs}
-            whole = {"name": used, "description": "a stand-in", "inputs": described}
-            whole["runs"] = {"using": "composite", "steps": [step]}
-            (action / "action.yml").write_text(json.dumps(whole), "utf-8")  # JSON is YAML
-            found.append((used, action))
-        return found
-
     def _git(self, folder: Path, *arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=folder, env=self.env, check=True, capture_output=True)
+
+
+def stand_ins(workflows: Iterable[Path], folder: Path) -> list[str]:
+    """Write a stand-in for each action that the *workflows* use into *folder*; return the options that name them."""
+    options = []
+    used_ones = {used for file in workflows for used in re.findall(r"uses: (\S+)", file.read_text("utf-8"))}
+    for used in sorted(used_ones):
+        inputs, script = STAND_INS[used.partition("@")[0]]
+        action = folder / used.replace("/", "-")
+        action.mkdir(parents=True, exist_ok=True)
+        step = {
+            "shell": "bash",
+            "run": script,
+            "env": {name: f"${{{{ inputs.{key} }}}}" for key, name in inputs.items()},
+        }
+        described = {key: {"required": False, "default": DEFAULTS.get(key, "")} for key in inputs}
+        whole = {"name": used, "description": "a stand-in", "inputs": described}
+        whole["runs"] = {"using": "composite", "steps": [step]}
+        (action / "action.yml").write_text(json.dumps(whole), "utf-8")  # JSON is YAML
+        options += ["--local-repository", f"{used}={action}"]
+    return options
 
 
 def _prepared(place: Path) -> list[Path]:

@@ -3,6 +3,8 @@
 Nothing is mocked: from a commit comes the same run as on the host, or a refusal.
 """
 
+import base64
+import io
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +30,7 @@ CONFIG = ("--config", "configs/experiment.yaml")
 COMMIT_LABEL = "org.opencontainers.image.revision"
 # A user without any right on this machine.
 NOBODY = 12345
+OPEN_SESAME = "correct-horse-battery"
 LIMIT = 600  # seconds for one command, far beyond what any of them takes
 
 
@@ -147,7 +151,7 @@ def test_the_image_says_where_it_comes_from_and_holds_no_more_than_it_needs(
     look = "id -u; command -v git gcc; find /app -writable; find /app -type f"
     seen = engine.run(image, "-c", look, options=("--entrypoint=sh",)).stdout.splitlines()
     assert seen[0] == "65532"
-    tops = ("README.md", "configs", "packages", "pyproject.toml", "requirements", "scripts", "src", "templates")
+    tops = ("README.md", "configs", "data", "packages", "pyproject.toml", "requirements", "scripts", "src", "templates")
     committed = [name for name in workbench.git("ls-files").splitlines() if name.startswith(tops)]
     assert sorted(seen[1:]) == sorted(f"/app/{name}" for name in [*committed, ".image-base.json", ".image.json"])
 
@@ -159,6 +163,7 @@ def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
     store.mkdir()
     os.chown(store, NOBODY, NOBODY) if os.getuid() == 0 else None
     user = NOBODY if os.getuid() == 0 else os.getuid()
+    # No author and no data: the image has both.
     forged = (
         f"--env=GIT_COMMIT={'f' * 40}",
         "--env=GIT_BRANCH=forged",
@@ -166,8 +171,7 @@ def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
         "--env=GIT_DIRTY=true",
     )
     options = (
-        *("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--user={user}:{user}", *forged, f"--env=AUTHOR={ADA}"),
-        *(mounted(workbench.path / "data", "/app/data", "readonly"), mounted(store, store)),
+        *("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", f"--user={user}:{user}", *forged, mounted(store, store)),
         f"--env=MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db",
     )
     done = engine.run(image, *CONFIG, options=options)
@@ -175,8 +179,12 @@ def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
     (run,) = workbench.runs(store / "mlflow.db").values()
     assert run.status == "FINISHED"
     assert run.tags["git_commit"] == workbench.git("rev-parse", "HEAD")
-    assert (run.tags["git_branch"], run.tags["git_dirty"], run.tags["author"]) == ("main", "false", ADA)
+    assert (run.tags["git_branch"], run.tags["git_dirty"]) == ("main", "false")
     assert run.tags["image"].startswith("built:blake3:")
+    on_host = next(iter(workbench.runs().values()))
+    assert (run.tags["author"], run.tags["data_version"]) == (on_host.tags["author"], on_host.tags["data_version"])
+    assert "who built the image, counts as the author" in " ".join(done.stderr.split())
+    assert json.loads((run.evidence / "manifest.json").read_text("utf-8"))["author_is"] == "the builder of the image"
 
 
 def refused(done: CompletedProcess[str]) -> str:
@@ -186,12 +194,9 @@ def refused(done: CompletedProcess[str]) -> str:
     return " ".join(done.stderr.split())
 
 
-def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engine, image: str) -> None:
+def test_without_a_place_for_its_runs_a_container_says_how_to_give_one(engine: Engine, image: str) -> None:
     said = refused(engine.run(image, *CONFIG))
-    assert "2 things to fix" in said
-    assert '-e AUTHOR="Your Name <you@example.com>"' in said
-    assert "--mount type=bind,readonly,source=/where/it/is,target=/app/data/penguins.csv" in said
-    assert "git config" not in said
+    assert "--mount type=bind,source=/runs,target=/runs -e MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db" in said
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_without_author_and_data_a_container_says_how_to_give_them(engine: Engin
     [
         ("/app/src/penguin_classifier/model.py", "src/penguin_classifier/model.py"),
         ("/app/src/penguin_classifier/smuggled.py", "src/penguin_classifier/smuggled.py"),
-        ("/app/configs", "configs/base.yaml, configs/experiment.yaml, configs/server.ini"),
+        ("/app/configs", "configs/base.yaml, configs/ci.yaml, configs/experiment.yaml and 1 more"),
     ],
 )
 def test_other_code_than_the_images_is_refused(
@@ -418,6 +423,95 @@ def test_a_run_of_a_container_is_reproduced_in_its_image_and_without(
     assert f"the run's image {run.tags['image'][:19]}... is not on this machine" in gone
     assert f"`git checkout {commit[:12]}` and `nox -s image`" in gone
     assert "made in no container" in refused(own_workbench.run("repro", "reproduce", on_host, "--container"))
+
+
+class _PrivateIndex(BaseHTTPRequestHandler):
+    """A package index that asks for a login and has one package."""
+
+    login = "Basic " + base64.b64encode(f"ada:{OPEN_SESAME}".encode()).decode()
+    wheel = "left_pad-1.3-py3-none-any.whl"
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[-1]
+        known = self.path.startswith("/simple/left-pad/")
+        status = 401 if self.headers.get("Authorization") != self.login else 200 if known else 404
+        content = self.package() if name == self.wheel else f'<a href="{self.wheel}">{self.wheel}</a>'.encode()
+        self.send_response(status)
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="packages"')
+        self.send_header("Content-Type", "application/octet-stream" if name == self.wheel else "text/html")
+        self.end_headers()
+        if status == 200:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+    @classmethod
+    def package(cls) -> bytes:
+        about = "left_pad-1.3.dist-info"
+        files = {
+            "left_pad.py": "PAD = 3\n",
+            f"{about}/METADATA": "Metadata-Version: 2.1\nName: left-pad\nVersion: 1.3\n",
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{about}/RECORD": "left_pad.py,,\n",
+        }
+        written = io.BytesIO()
+        with zipfile.ZipFile(written, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(zipfile.ZipInfo(name), text)
+        return written.getvalue()
+
+
+@pytest.fixture
+def private_index() -> Iterator[dict[str, str]]:
+    """The variables with which uv and an image's build reach an index that asks for a login."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _PrivateIndex)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/simple"
+    yield {"UV_INDEX": f"ours={address}", "UV_INDEX_OURS_USERNAME": "ada", "UV_INDEX_OURS_PASSWORD": OPEN_SESAME}
+    server.shutdown()
+    server.server_close()
+
+
+def test_packages_come_from_a_private_index_and_are_kept_in_a_folder_without_its_password(
+    own_workbench: Workbench, engine: Engine, private_index: dict[str, str], tmp_path: Path
+) -> None:
+    # An image that has all packages but one: the first stage of the workbench's own image.
+    base = "localhost/penguin-classifier-base"
+    engine("build", "--target=packages", f"--tag={base}", own_workbench.path)
+    own_workbench.edit("pyproject.toml", 'dependencies = ["', 'dependencies = ["left-pad", "')
+    locked = own_workbench.run("nox", "-s", "lock", env=private_index | {"PYTHONPATH": None})
+    assert locked.returncode == 0, locked.stdout + locked.stderr
+    lock = (own_workbench.path / "requirements.txt").read_text("utf-8")
+    assert "left-pad==1.3" in lock and "127.0.0.1" not in lock
+    own_workbench.commit()
+
+    folder = tmp_path / "packages"
+    build = ["repro", "image", f"--base={base}", f"--packages={folder}"]
+    built = own_workbench.run(*build, env=private_index)
+    assert built.returncode == 0, built.stdout + built.stderr
+    own_image = re.search(r"^(\S+) is ready", built.stdout, re.MULTILINE)[1]
+    seen = engine.run(own_image, "-c", "import left_pad; print(left_pad.PAD)", options=("--entrypoint=python",))
+    assert seen.stdout == "3\n", seen.stderr
+    (copy,) = folder.iterdir()
+    told = locked.stdout + locked.stderr + built.stdout + built.stderr
+    told += engine("history", "--no-trunc", own_image).stdout + engine("image", "inspect", own_image).stdout
+    assert OPEN_SESAME not in told
+    assert OPEN_SESAME.encode() not in copy.read_bytes()
+
+    # Another machine, which has only the folder: what lies there is used, and nothing is asked of the index.
+    name = f"localhost/penguin-classifier-packages:{copy.stem}"
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "Dockerfile").write_text(f"FROM {name}\nLABEL kept=yes\n", "utf-8")
+    engine("build", f"--tag={name}", recipe)
+    copy.unlink()
+    engine("save", f"--output={copy}", name)
+    for each in (own_image, name):
+        engine("rmi", "--force", each)
+    again = own_workbench.run(*build)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert engine.labels(own_image)["kept"] == "yes"
 
 
 def test_without_an_engine_there_is_one_clear_line(project: Path, run_in, tmp_path: Path) -> None:

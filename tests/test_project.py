@@ -194,6 +194,16 @@ def test_the_sessions_take_from_a_shell_only_where_packages_come_from(
     assert (kept | dropped) & os.environ.keys() == kept
 
 
+def test_the_sessions_use_the_index_that_a_shell_names_for_pip(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith("UV_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.com/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "")  # so that it is taken away again afterwards
+    del os.environ["UV_DEFAULT_INDEX"]
+    runpy.run_path(str(project / "noxfile.py"))
+    assert os.environ["UV_DEFAULT_INDEX"] == "https://packages.example.com/simple"
+
+
 def test_every_task_that_a_document_names_exists(project: Path, template: Path, run_in) -> None:
     def tasks(folder: Path) -> set[str]:
         listed = run_in(folder, "nox", "--list", check=True)

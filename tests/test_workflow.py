@@ -99,6 +99,10 @@ def test_a_fork_passes_every_job_that_needs_no_login(proposal: Workbench, github
     assert [run.tags["image"] == "none" for run in runs] == [True, False]
     assert {run.params["model.n_estimators"] for run in runs} == {"20"}
     assert "IDENTICAL" in done.log
+    (kept,) = github.caches.iterdir()
+    assert [file.suffix for file in kept.iterdir()] == [".tar"]
+    if shutil.which("node"):  # with which act computes what GitHub computes
+        assert re.fullmatch(r"packages-Linux-\w+-[0-9a-f]{64}", kept.name)
 
 
 def test_broken_items_end_red_and_the_summary_names_each(proposal: Workbench, github: GitHub) -> None:

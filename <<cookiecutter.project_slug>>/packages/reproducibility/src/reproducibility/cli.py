@@ -300,12 +300,14 @@ def audit(experiment: str | None, close_dead: bool, as_json: bool) -> None:
 @repro.command()
 @click.option("--snapshot", is_flag=True, help="Include uncommitted changes, as a patch.")
 @click.option("--base", metavar="IMAGE", help="Start from another image, for example one for GPUs.")
-def image(snapshot: bool, base: str | None) -> None:
+@click.option("--packages", metavar="FOLDER", help="Keep the image of the locked packages in this folder, for CI.")
+def image(snapshot: bool, base: str | None, packages: str | None) -> None:
     """Build a container image of the commit, to train anywhere."""
     from .container.engine import find_engine
     from .container.image import build
 
-    name, image_id = build(find_engine(), snapshot=snapshot, base=base)
+    folder = Path(packages).absolute() if packages is not None else None
+    name, image_id = build(find_engine(), snapshot=snapshot, base=base, packages=folder)
     click.echo(f"{name} is ready: {image_id}")
 
 

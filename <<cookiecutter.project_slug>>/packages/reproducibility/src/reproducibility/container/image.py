@@ -15,15 +15,22 @@ from ..git.state import GitState, git_state
 from ..lockfile import LOCK
 from ..project import PROJECT_ROOT, project_name
 from ..provenance.code import BUILD_IT, PATCH, RECORD, ImageRecord, files_in
+from ..provenance.gather import author_or_none
 from .engine import Program
+from .indexes import indexes
+from .packages import packages_image
 
+_DATA = "data"
 _COMMIT_LABEL = "org.opencontainers.image.revision"
 
 
-def build(engine: Program, *, snapshot: bool = False, base: str | None = None) -> tuple[str, str]:
+def build(
+    engine: Program, *, snapshot: bool = False, base: str | None = None, packages: Path | None = None
+) -> tuple[str, str]:
     """Return name and id of the image of the project's commit; build the image, visibly, if there is none yet.
 
     snapshot: add uncommitted changes as a patch. base: the image to start from, instead of the Dockerfile's.
+    packages: the folder that keeps the image of the locked packages.
 
     Raises Refused when there are uncommitted changes and no *snapshot* is wanted, and when git or the engine fails.
     """
@@ -39,14 +46,38 @@ def build(engine: Program, *, snapshot: bool = False, base: str | None = None) -
             context = export(PROJECT_ROOT, state, Path(folder))
             if state.dirty:
                 (context / PATCH).write_bytes(state.patch)
-            arguments = _arguments(state, (context / LOCK).read_bytes()) | ({"BASE": base} if base else {})
-            options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+            _let_data_in(context)
+            start = [f"--build-arg=BASE={base}"] if base else []
+            secret = _index_options(Path(folder))
+            if packages is not None:
+                made = packages_image(engine, context, base, packages, [*start, *secret])
+                start = [f"--build-arg=BASE={made}"]
+            arguments = _arguments(state, (context / LOCK).read_bytes())
+            options = [*start, *secret, *(f"--build-arg={key}={value}" for key, value in arguments.items())]
             engine.do("build", "--target=train", f"--tag={name}", *options, str(context))
         found = _id(engine, name, state.commit)
         if found is None:
             problem = f"the image {name} does not carry the label {_COMMIT_LABEL} with the commit"
             refuse("Dockerfile", problem, "bring back its ARG, LABEL and `repro bake` lines")
     return name, found
+
+
+def _let_data_in(context: Path) -> None:
+    """Let all of data/ into the image: an exported commit has there what git has, and nothing by chance."""
+    with (context / ".dockerignore").open("a", encoding="utf-8") as ignored:
+        ignored.write(f"\n!{_DATA}\n")
+
+
+def _index_options(folder: Path) -> list[str]:
+    """Return the options with which a build reaches the package indexes of this environment.
+
+    Their addresses may have passwords: they lie in *folder*, beside the context, and are a secret of the build.
+    """
+    if not (found := indexes(os.environ)):
+        return []
+    secret = folder / "pip.conf"
+    secret.write_text(found.pip_settings, "utf-8")
+    return [f"--secret=id=pip,src={secret}", *(["--network=host"] if found.on_this_machine else [])]
 
 
 def _arguments(state: GitState, lock: bytes) -> Mapping[str, str]:
@@ -56,6 +87,7 @@ def _arguments(state: GitState, lock: bytes) -> Mapping[str, str]:
         "GIT_REMOTE": state.remote,
         "GIT_DIRTY": "true" if state.dirty else "false",
         "LOCK_DIGEST": digest(lock),
+        "BUILDER": author_or_none() or "",
     }
 
 
@@ -94,13 +126,14 @@ def export(root: Path, state: GitState, into: Path) -> Path:
 
 
 def bake(root: Path) -> None:
-    """Write the image's record of its code, as a step of the build: commit, branch, remote and all files in *root*.
+    """Write the image's record, as a step of the build: commit, branch, remote, builder and the code in *root*.
 
-    Commit, branch and remote come from the variables GIT_COMMIT, GIT_BRANCH and GIT_REMOTE. Raises Refused when
-    GIT_DIRTY or LOCK_DIGEST contradict the files.
+    The first four come from the variables GIT_COMMIT, GIT_BRANCH, GIT_REMOTE and BUILDER. The data is left out, because
+    other data may be mounted over it. Raises Refused when GIT_DIRTY or LOCK_DIGEST contradict the files.
     """
     given = {name: os.environ.get(name, "") for name in ("GIT_COMMIT", "GIT_BRANCH", "GIT_REMOTE")}
-    record = ImageRecord(*given.values(), files=files_in(root, sorted(path.name for path in root.iterdir())))
+    files = files_in(root, sorted(path.name for path in root.iterdir() if path.name != _DATA))
+    record = ImageRecord(*given.values(), files=files, builder=os.environ.get("BUILDER", ""))
     dirty = "true" if PATCH in record.files else "false"
     for name, found in (("GIT_DIRTY", dirty), ("LOCK_DIGEST", record.files[LOCK])):
         if os.environ.get(name, "") not in ("", found):

@@ -63,14 +63,23 @@ def author_in_git(root: Path, settings: Settings) -> str | None:
     return None if inside_image(root) else settings.author
 
 
+def builder_of_image(root: Path) -> str | None:
+    """Return who built the image that runs, as ``name <email>``; None if that is unknown, and outside of an image."""
+    return (_read(root).builder or None) if inside_image(root) else None
+
+
 @dataclass(frozen=True)
 class ImageRecord:
-    """What an image was built from; `files` is {posix path: digest} of every file beside the record."""
+    """What an image was built from, and who built it.
+
+    files: {posix path: digest} of every file beside the record but the data, which each run gives a version of its own.
+    """
 
     commit: str
     branch: str
     remote: str
     files: dict[str, str]
+    builder: str = ""  # unknown for older images
 
 
 def inside_image(root: Path) -> bool:

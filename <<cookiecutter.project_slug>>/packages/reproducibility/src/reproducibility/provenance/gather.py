@@ -21,7 +21,7 @@ from ..lockfile import LOCK
 from ..policy import Policy
 from ..project import PROJECT_ROOT, team_policy
 from ..tags import MLFLOW_TAGS
-from .code import author_in_git, code_state, inside_image
+from .code import author_in_git, builder_of_image, code_state, inside_image
 from .data import DataVersion, current_data
 from .environment import Environment, environment
 from .numerics import Numerics, numerics
@@ -45,7 +45,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run comes from, as of its start. A part that is None could not be obtained: `refusals` says why."""
+    """Where a run comes from, as of its start. A part that is None could not be obtained: `refusals` says why.
+
+    by_builder: nobody is named as the author, so it is who built the image.
+    """
 
     values: Mapping[str, Any]
     config_files: tuple[str, ...]
@@ -60,6 +63,7 @@ class Provenance:
     entry_point: str | None
     start: Start
     template: Template | None
+    by_builder: bool
     refusals: tuple[Violation, ...]
 
     @property
@@ -121,6 +125,8 @@ class Provenance:
             "start": asdict(self.start),
             "template": self.template.described() if self.template else None,
         }
+        if self.by_builder:
+            manifest["author_is"] = "the builder of the image"
         return json.loads(canonical(manifest))  # tuples become lists, as in the manifest that is read back
 
     @cached_property
@@ -158,20 +164,24 @@ def gather(config: Config | Mapping[str, Any], files: Sequence[Path] = ()) -> Pr
 
     settings = Settings(PROJECT_ROOT)
     values = _plain(config.model_dump(mode="json") if isinstance(config, Config) else dict(config))
+    git = attempt(lambda: code_state(PROJECT_ROOT, settings))
+    data = attempt(lambda: current_data(values, policy.data_not_versioned))
+    author, by_builder = attempt(lambda: _author(settings)) or (None, False)
     return Provenance(
         values=values,
         config_files=_in_the_project(config.source.files if isinstance(config, Config) else files),
         overrides=config.source.overrides if isinstance(config, Config) else (),
         policy=policy,
-        git=attempt(lambda: code_state(PROJECT_ROOT, settings)),
-        data=attempt(lambda: current_data(values, policy.data_not_versioned)),
-        author=attempt(lambda: _author(settings)),
+        git=git,
+        data=data,
+        author=author,
         environment=attempt(lambda: environment(PROJECT_ROOT)),
         numerics=attempt(numerics),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
         start=start(),
         template=_template(),
+        by_builder=by_builder,
         refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list
     )
 
@@ -199,20 +209,35 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def author() -> str:
-    """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for."""
-    return _author(Settings(PROJECT_ROOT))
+    """Return who runs: AUTHOR in the environment, else git's identity, else whoever the CI system acts for.
+
+    In an image where nobody is named, it is who built the image. Raises Refused where that is unknown too.
+    """
+    return _author(Settings(PROJECT_ROOT))[0]
 
 
-def _author(settings: Settings) -> str:
+def author_or_none() -> str | None:
+    """Return who runs as `author` does; None where nobody is named."""
+    return _named_author(Settings(PROJECT_ROOT))
+
+
+def _named_author(settings: Settings) -> str | None:
     if (named := os.environ.get("AUTHOR")) is not None:
         if not named.strip():
             refuse("author", "AUTHOR is set but empty", "unset it, or set it to your name")
         return as_utf8(named).strip()
     from_ci = (os.environ[name] for name in _CI_ACTORS if os.environ.get(name))
     named = author_in_git(PROJECT_ROOT, settings) or next(from_ci, None)
-    if named is None:
+    return None if named is None else as_utf8(named)
+
+
+def _author(settings: Settings) -> tuple[str, bool]:
+    """Return who runs, and whether that is only the builder of the image."""
+    if (named := _named_author(settings)) is not None:
+        return named, False
+    if (builder := builder_of_image(PROJECT_ROOT)) is None:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com, or set AUTHOR'
         if inside_image(PROJECT_ROOT):
             fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
         refuse("author", "nobody is named as the author of this run", fix)
-    return as_utf8(named)
+    return builder, True

@@ -77,6 +77,12 @@ def preflight(
     if unfit or (found and not only_records(provenance.policy)):
         raise Refused([*found, *unfit])
     warn(found)
+    if provenance.by_builder:
+        click.echo(
+            f"Warning: nobody is named as the author, so {provenance.author}, who built the image, counts as the "
+            'author. To name another one: -e AUTHOR="Your Name <you@example.com>".',
+            err=True,
+        )
     if provenance.entry_point is None:
         click.echo(
             "Warning: this run was started from no file of the project, so its code is in no commit, and "

@@ -67,8 +67,10 @@ def _usual_fix(uri: str, why: str) -> str:
     if not uri.startswith(FILE):
         return "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the lock has its driver"
     if inside_image(PROJECT_ROOT):
-        fix = 'Mount a folder, run as its owner with --user "$(id -u):$(id -g)", and name a database in it'
-        return f"{fix} with -e MLFLOW_TRACKING_URI=sqlite:////…"
+        # Not the container's own file system: the runs would be gone with the container.
+        fix = "Give the runs a folder of this machine that exists: --mount type=bind,source=/runs,target=/runs"
+        fix += " -e MLFLOW_TRACKING_URI=sqlite:////runs/mlflow.db"
+        return f'{fix}, and run as its owner with --user "$(id -u):$(id -g)"'
     return "Check tracking.uri in configs/base.yaml and MLFLOW_TRACKING_URI, and that the folder can be written"
 
 
