@@ -56,7 +56,7 @@ STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
     "actions/upload-artifact": ({"name": "NAME", "path": "FOLDER"}, UPLOAD),
     "actions/download-artifact": ({"name": "NAME", "path": "FOLDER"}, DOWNLOAD),
 }
-DEFAULTS = {"fetch-depth": "1"}
+DEFAULTS = {"fetch-depth": "1", "ref": "${{ github.sha }}"}
 SUMMARY = "⚙  Summary - "  # how act shows what GitHub puts on the page of the workflow
 
 
@@ -124,6 +124,14 @@ class GitHub:
         secrets = {} if fork else {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "secret"}
         return self._run(self._merged(head), event, options, variables or {}, secrets)
 
+    def week(self, project: Workbench, *options: str) -> Workflow:
+        """Let the time come at which the workflow template-update.yml runs on main of *project*."""
+        project.git("push", "--quiet", "--force", str(self.origin), "main")
+        place = self.folder / f"main-{uuid4().hex[:8]}"
+        self._git(self.folder, "clone", "--quiet", "--branch", "main", str(self.origin), str(place))
+        event = {"repository": {"full_name": UPSTREAM, "default_branch": "main"}, "schedule": "41 5 * * 1"}
+        return self._run(place, event, options, {}, {}, "schedule", "template-update.yml")
+
     def _merged(self, head: str) -> Path:
         """Return a checkout of the commit that GitHub makes up for a pull request."""
         place = self.folder / f"merge-{uuid4().hex[:8]}"
@@ -141,16 +149,24 @@ class GitHub:
         options: tuple[str, ...],
         variables: Mapping[str, str],
         secrets: Mapping[str, str],
+        trigger: str = "pull_request",
+        file: str = "ml-validation.yml",
     ) -> Workflow:
         (self.folder / "event.json").write_text(json.dumps(event), "utf-8")
         shutil.rmtree(self.artifacts, ignore_errors=True)
+        workflow = place / ".github" / "workflows" / file
         run_id = str(uuid4().int % 10**10)
         command = [
-            *(self.act, "pull_request", "--directory", str(place), "--eventpath", str(self.folder / "event.json")),
+            *(self.act, trigger, "--directory", str(place), "--eventpath", str(self.folder / "event.json")),
+            *("--workflows", str(workflow)),
             *("--platform", "ubuntu-latest=-self-hosted", "--no-skip-checkout", "--no-cache-server", "--json"),
             *("--actor", "ada", "--env", f"GITHUB_ORIGIN={self.origin.as_uri()}"),
             *("--env", f"GITHUB_RUN_ID={run_id}", "--env", f"GITHUB_REPOSITORY={UPSTREAM}"),
-            *(part for name, action in self._actions(place) for part in ("--local-repository", f"{name}={action}")),
+            *(
+                part
+                for name, action in self._actions(place / ".github" / "workflows" / file)
+                for part in ("--local-repository", f"{name}={action}")
+            ),
             *(part for name, value in variables.items() for part in ("--var", f"{name}={value}")),
             *(part for name, value in secrets.items() for part in ("--secret", f"{name}={value}")),
             *options,
@@ -165,11 +181,10 @@ class GitHub:
         log = "".join(f"{line['msg'].rstrip()}\n" for line in lines)
         return Workflow(jobs, "".join(summaries), log, self.artifacts)
 
-    def _actions(self, place: Path) -> list[tuple[str, Path]]:
-        """Write a stand-in for each action that the workflow uses; return them with the version it asks for."""
-        workflow = (place / ".github" / "workflows" / "ml-validation.yml").read_text("utf-8")
+    def _actions(self, workflow: Path) -> list[tuple[str, Path]]:
+        """Write a stand-in for each action that *workflow* uses; return them with the version it asks for."""
         found = []
-        for used in sorted(set(re.findall(r"uses: (\S+)", workflow))):
+        for used in sorted(set(re.findall(r"uses: (\S+)", workflow.read_text("utf-8")))):
             inputs, script = STAND_INS[used.partition("@")[0]]
             action = self.folder / "actions" / used.replace("/", "-")
             action.mkdir(parents=True, exist_ok=True)

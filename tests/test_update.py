@@ -110,8 +110,8 @@ def do_own_work(team: Repository) -> None:
     team.git("mv", "templates/experiment.py", "templates/baseline.py")
     edit(team, "templates/baseline.py", "", "\n# ours\n")
     (team.path / "handbook").mkdir()
-    for name in ("checklist.svg", "threads-and-processes.md"):
-        team.git("mv", f"docs/{name}", f"handbook/{name}")
+    for path in (team.path / "docs").iterdir():
+        team.git("mv", f"docs/{path.name}", f"handbook/{path.name}")
     edit(team, "requirements.txt", "", "# our own lock\n")
     team.git("rm", "--quiet", "data/penguins.csv")
     team.write("data/own.csv", b"a\r\n1\r\n")
