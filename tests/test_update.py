@@ -224,7 +224,7 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
     told = update(shallow)
     branch = f"template-update/{third[:10]}"
     assert told.returncode == 1, told.stdout + told.stderr
-    assert "You and the template changed the same lines of configs/base.yaml\n" in told.stdout
+    assert "In conflict, changed here and in the template: configs/base.yaml\n" in told.stdout
     assert "`git cherry-pick --continue`" in told.stdout
     for text in ("seed: 7", "|||||||", "seed: 42", "seed: 43"):
         assert text in read(shallow, "configs/base.yaml")
@@ -247,6 +247,10 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
 
 
 def test_check_tells_what_is_new_and_changes_nothing(update: Update, upstream: Upstream, team: Repository) -> None:
+    edit(team, "pyproject.toml", "", '\n[tool.own]\ntemplate = "x"\ncommit = "y"\n')  # other keys of these names
+    team.commit()
+    for key in ("user.name", "user.email"):  # nobody has to be named to look
+        team.git("config", "--unset", key)
     current = update(team, "--check")
     assert (current.returncode, current.stdout[:14]) == (0, "Nothing to do:"), current.stderr
     second = upstream.version({"CHANGELOG.md": ("", "- A song.\n"), "README.md": ("", "v2\n")})
@@ -268,8 +272,14 @@ def test_check_tells_what_is_new_and_changes_nothing(update: Update, upstream: U
     assert (told["behind"], told["news"], told["new"], told["commits"]) == (True, ["A song."], second, 1)
     assert told["files"] == {"README.md": "M", "pyproject.toml": "M"}
     assert (team.git("status", "--porcelain"), team.git("for-each-ref")) == state
-    # A template in which only its own tests changed has nothing for a project.
+    # Without anything new, the files that were changed by hand are still named. A template in which only its own tests
+    # changed has nothing for a project.
     upstream.git("reset", "--quiet", "--hard", "HEAD~1")
+    nothing = update(team, "--check")
+    assert (
+        nothing.returncode == 0
+        and f"\nChanged here by hand, which can conflict at each update: {by_hand}\n" in nothing.stdout
+    )
     upstream.write("tests/test_more.py", b"")
     upstream.commit()
     team.git("checkout", "--quiet", ".")
@@ -422,7 +432,7 @@ def test_a_pull_request_is_opened_by_a_step_that_runs_no_code_of_the_template(
     assert created[:6] == ["pr", "create", "--head", branches[0], "--title", title]
     text = Path(created[created.index("--body-file") + 1]).read_text("utf-8")
     assert text.count("````") == 2 and "@ada" in text.split("````")[1]
-    assert "You and the template changed the same lines of configs/base.yaml" in text
+    assert "In conflict, changed here and in the template: configs/base.yaml" in text
 
     # While it is open there is no second one. Later there is, with locks that were made anew.
     later = clone("later")
