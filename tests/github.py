@@ -48,6 +48,7 @@ if [ -e "$GITHUB_ARTIFACTS/$NAME" ]; then
 fi
 cp -r "$FOLDER" "$GITHUB_ARTIFACTS/$NAME"
 """
+DOWNLOAD = 'mkdir -p "$FOLDER" && cp -r "$GITHUB_ARTIFACTS/$NAME/." "$FOLDER"'
 CACHE = """
 mkdir -p "$GITHUB_CACHES/$KEY" "$(dirname "$FOLDER")"
 ln -s "$GITHUB_CACHES/$KEY" "$FOLDER"
@@ -60,9 +61,10 @@ STAND_INS: Mapping[str, tuple[Mapping[str, str], str]] = {
         'cd "$WHERE" && grep --quiet "^uv==" "$PIN" && ls $GLOB && echo "$HOME/.local/bin" >> "$GITHUB_PATH"',
     ),
     "actions/cache": ({"path": "FOLDER", "key": "KEY"}, CACHE),
+    "actions/download-artifact": ({"name": "NAME", "path": "FOLDER"}, DOWNLOAD),
     "actions/upload-artifact": ({"name": "NAME", "path": "FOLDER", "overwrite": "OVERWRITE"}, UPLOAD),
 }
-DEFAULTS = {"fetch-depth": "1", "working-directory": "."}
+DEFAULTS = {"fetch-depth": "1", "working-directory": ".", "ref": "${{ github.sha }}"}
 _LOGIN = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "secret"}
 SUMMARY = "⚙  Summary - "  # how act shows what GitHub puts on the page of the workflow
 
@@ -156,6 +158,15 @@ class GitHub:
         event = {"action": "checks_requested", "merge_group": group, "repository": {"full_name": UPSTREAM}}
         variables = {"MLFLOW_TRACKING_URI": "https://mlflow.example.com"}
         return self._run("merge_group", place, event, options, variables, secrets)
+
+    def week(self, project: Workbench, *options: str) -> Workflow:
+        """Let the time come at which the workflow template-update.yml runs on main of *project*."""
+        project.git("push", "--quiet", "--force", str(self.origin), "main")
+        place = self.folder / f"main-{uuid4().hex[:8]}"
+        self._git(self.folder, "clone", "--quiet", "--branch", "main", str(self.origin), str(place))
+        event = {"repository": {"full_name": UPSTREAM, "default_branch": "main"}, "schedule": "41 5 * * 1"}
+        workflow = place / ".github" / "workflows" / "template-update.yml"
+        return self._run("schedule", place, event, ("--workflows", str(workflow), *options), {}, {})
 
     def _merged(self, head: str, ref: str = f"refs/pull/{NUMBER}/merge") -> Path:
         """Return a checkout of the commit that GitHub makes up for a pull request, and keeps as *ref*."""

@@ -7,9 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from reproducibility import Config, cli, experiment_command
-from reproducibility.evidence import CONFIG, MANIFEST, MOST_BYTES, PATCH
-from reproducibility.lockfile import LOCK
 
 # All but packages/, which is the template's folder of that name to the byte.
 FILES = """

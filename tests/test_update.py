@@ -104,14 +104,14 @@ def do_own_work(team: Repository) -> None:
     edit(team, f"{PACKAGE}/model.py", "", "\n\ndef own() -> int:\n    return 1\n")
     edit(team, "configs/base.yaml", "seed: 42", "seed: 7")
     edit(team, "pyproject.toml", '    "skops",\n', '    "skops",\n    "xgboost",\n')
-    edit(team, "pyproject.toml", "", "\n[tool.own]\nlast = true\n")
+    edit(team, "pyproject.toml", "", '\n[tool.own]\nlast = true\ntemplate = "x"\n')
     edit(team, "pyproject.toml", "[tool.ruff]\n", "[tool.beside]\nx = 1\n\n[tool.ruff]\n")
     team.git("rm", "--quiet", "docs/when-the-server-is-away.md")
     team.git("mv", "templates/experiment.py", "templates/baseline.py")
     edit(team, "templates/baseline.py", "", "\n# ours\n")
     (team.path / "handbook").mkdir()
-    for name in ("checklist.svg", "threads-and-processes.md"):
-        team.git("mv", f"docs/{name}", f"handbook/{name}")
+    for path in (team.path / "docs").iterdir():
+        team.git("mv", f"docs/{path.name}", f"handbook/{path.name}")
     edit(team, "requirements.txt", "", "# our own lock\n")
     team.git("rm", "--quiet", "data/penguins.csv")
     team.write("data/own.csv", b"a\r\n1\r\n")
@@ -199,7 +199,7 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
     assert changed == {name for name in FOLLOWED if name in before} | {"pyproject.toml"}
     dependencies = tomllib.loads(read(team, "pyproject.toml"))["project"]["dependencies"]
     assert {"numpy>=2", "xgboost"} <= set(dependencies)
-    assert tomllib.loads(read(team, "pyproject.toml"))["tool"]["own"] == {"last": True}
+    assert tomllib.loads(read(team, "pyproject.toml"))["tool"]["own"] == {"last": True, "template": "x"}
     assert "We tell three species" in read(team, "README.md")
     assert os.access(team.path / "scripts/train.py", os.X_OK) or sys.platform == "win32"
     assert noted(team)["commit"] == second
@@ -224,7 +224,7 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
     told = update(shallow)
     branch = f"template-update/{third[:10]}"
     assert told.returncode == 1, told.stdout + told.stderr
-    assert "You and the template changed the same lines of configs/base.yaml\n" in told.stdout
+    assert "In conflict, changed here and in the template: configs/base.yaml\n" in told.stdout
     assert "`git cherry-pick --continue`" in told.stdout
     for text in ("seed: 7", "|||||||", "seed: 42", "seed: 43"):
         assert text in read(shallow, "configs/base.yaml")
@@ -247,6 +247,8 @@ def test_twenty_kinds_of_own_work_live_through_three_versions(
 
 
 def test_check_tells_what_is_new_and_changes_nothing(update: Update, upstream: Upstream, team: Repository) -> None:
+    for key in ("user.name", "user.email"):  # nobody has to be named to look
+        team.git("config", "--unset", key)
     current = update(team, "--check")
     assert (current.returncode, current.stdout[:14]) == (0, "Nothing to do:"), current.stderr
     second = upstream.version({"CHANGELOG.md": ("", "- A song.\n"), "README.md": ("", "v2\n")})
@@ -268,8 +270,12 @@ def test_check_tells_what_is_new_and_changes_nothing(update: Update, upstream: U
     assert (told["behind"], told["news"], told["new"], told["commits"]) == (True, ["A song."], second, 1)
     assert told["files"] == {"README.md": "M", "pyproject.toml": "M"}
     assert (team.git("status", "--porcelain"), team.git("for-each-ref")) == state
-    # A template in which only its own tests changed has nothing for a project.
+    # Without anything new, the files that were changed by hand are still named. A template in which only its own tests
+    # changed has nothing for a project.
     upstream.git("reset", "--quiet", "--hard", "HEAD~1")
+    nothing = update(team, "--check")
+    assert nothing.returncode == 0
+    assert nothing.stdout.endswith(f"\nChanged here by hand, which can conflict at each update: {by_hand}\n")
     upstream.write("tests/test_more.py", b"")
     upstream.commit()
     team.git("checkout", "--quiet", ".")
@@ -422,7 +428,7 @@ def test_a_pull_request_is_opened_by_a_step_that_runs_no_code_of_the_template(
     assert created[:6] == ["pr", "create", "--head", branches[0], "--title", title]
     text = Path(created[created.index("--body-file") + 1]).read_text("utf-8")
     assert text.count("````") == 2 and "@ada" in text.split("````")[1]
-    assert "You and the template changed the same lines of configs/base.yaml" in text
+    assert "In conflict, changed here and in the template: configs/base.yaml" in text
 
     # While it is open there is no second one. Later there is, with locks that were made anew.
     later = clone("later")

@@ -1,5 +1,6 @@
 """The generated workflow file is executed: green when all is well, red with the reason in its summary when not."""
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,8 @@ import yaml
 from github import GitHub, make_environments
 from needs import skip_without
 from preloaded import Preloaded
-from workbench import Workbench, store_at
+from upstream import template_repository
+from workbench import SCRIPTS, Workbench, store_at
 
 TITLES = {
     "parameters": "MLflow logging for all parameters",
@@ -271,3 +273,33 @@ def test_hooks_of_pre_commit_run_lint_before_a_commit_and_fetch_nothing(
     pushed = workbench.run(*stage, env=offline | {"SKIP": "tests"})
     assert re.search(r"nox -s tests\.+Skipped", pushed.stdout), pushed.stdout + pushed.stderr
     assert (workbench.path / ".git" / "hooks" / "pre-push").exists()
+
+
+def test_every_week_a_pull_request_brings_what_is_new_in_the_template(
+    github: GitHub, render: Callable[..., CompletedProcess[str]], run_in, clean_env: dict[str, str], tmp_path: Path
+) -> None:
+    """A program stands in for gh, which talks to GitHub."""
+    upstream = template_repository(tmp_path / "template", clean_env)
+    upstream.git("remote", "add", "origin", upstream.path.as_posix())
+    assert render({}, tmp_path / "made", source=upstream.path).returncode == 0
+    (made,) = (tmp_path / "made").iterdir()
+    project = Workbench(run_in, made)
+    page = upstream.path / "<<cookiecutter.project_slug>>" / "docs" / "updates.md"
+    page.write_text(page.read_text("utf-8") + "\nmore\n", "utf-8")
+    branch = f"template-update/{upstream.commit()[:10]}"
+    shutil.copyfile(SCRIPTS / "gh.py", tmp_path / "gh")
+    (tmp_path / "gh").chmod(0o755)
+    github.env |= {"PATH": os.pathsep.join([str(tmp_path), github.env["PATH"]]), "GH_LOG": str(tmp_path / "gh.log")}
+
+    done = github.week(project)
+
+    assert done.jobs == {"merge": "success", "pull-request": "success"}, done.log[-5000:]
+    project.git("fetch", "--quiet", str(github.origin), f"{branch}:{branch}")
+    assert project.git("diff", "--name-only", "main", branch).split() == ["docs/updates.md", "pyproject.toml"]
+    assert project.git("log", "-1", "--format=%an", branch) == "github-actions[bot]"
+    asked = [json.loads(line)[:4] for line in (tmp_path / "gh.log").read_text("utf-8").splitlines()]
+    # act itself asks for a token.
+    assert [each for each in asked if each[0] == "pr"] == [
+        ["pr", "list", "--state", "open"],
+        ["pr", "create", "--head", branch],
+    ]

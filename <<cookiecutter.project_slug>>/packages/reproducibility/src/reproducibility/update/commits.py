@@ -1,5 +1,6 @@
 """The commits of an update: a render as a commit of the project's repository, on no branch."""
 
+import json
 import os
 import re
 import shutil
@@ -10,12 +11,13 @@ from pathlib import Path
 from ..errors import refuse
 from ..git.command import WorkTree, git
 from ..git.settings import Settings
+from ..provenance.template import Template
 
 # The team's own: what was locked, and the data. A new version of the template changes neither.
 _LOCKS, _DATA = "requirements*.txt", "data"
 _ROLES = ("AUTHOR", "COMMITTER")
 _PYPROJECT = "pyproject.toml"
-_ORIGIN = re.compile(r'^(template|commit) = (".*")\n', re.MULTILINE)
+_ORIGIN = re.compile(r'^(template|commit) = ".*"\n', re.MULTILINE)
 
 
 def keep_the_teams(old: Path, new: Path) -> list[str]:
@@ -31,16 +33,16 @@ def keep_the_teams(old: Path, new: Path) -> list[str]:
     return sorted({lock.name for lock in new.glob(_LOCKS)} - {lock.name for lock in old.glob(_LOCKS)})
 
 
-def keep_the_origin(root: Path, old: Path) -> None:
-    """Let the render *old* note the same template and commit as the project at *root*.
+def keep_the_origin(noted: Template, old: Path) -> None:
+    """Let the render *old* note the same template and commit as the project, which notes *noted*.
 
     The two may differ, as where the template has moved or --from was used. The lines of the new render then replace
     those of the project, without a conflict.
     """
-    here = dict(_ORIGIN.findall((root / _PYPROJECT).read_text("utf-8")))
+    here = {"template": noted.address, "commit": noted.commit}
     given = (old / _PYPROJECT).read_text("utf-8")
-    noted = _ORIGIN.sub(lambda line: f"{line[1]} = {here.get(line[1], line[2])}\n", given)
-    (old / _PYPROJECT).write_text(noted, "utf-8", newline="\n")
+    same = _ORIGIN.sub(lambda line: f"{line[1]} = {json.dumps(here[line[1]], ensure_ascii=False)}\n", given)
+    (old / _PYPROJECT).write_text(same, "utf-8", newline="\n")
 
 
 def is_only_the_origin(old: Path, new: Path) -> bool:
@@ -49,8 +51,13 @@ def is_only_the_origin(old: Path, new: Path) -> bool:
     return old_rest == new_rest
 
 
-def committed(tree: WorkTree, folder: Path, message: str, parent: str | None = None) -> str:
-    """Return the id of a new commit that has the files of *folder* where the project lies in the work tree *tree*."""
+def committed(
+    tree: WorkTree, folder: Path, message: str, identity: Mapping[str, str], parent: str | None = None
+) -> str:
+    """Return the id of a new commit that has the files of *folder* where the project lies in the work tree *tree*.
+
+    identity: the variables that name its author, as `people` returns them.
+    """
     git_dir = os.fsdecode(git(tree.top, "rev-parse", "--absolute-git-dir")).removesuffix("\n")
     with tempfile.TemporaryDirectory(prefix="update-") as scratch:
         inside = {"GIT_DIR": git_dir, "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(Path(scratch, "index"))}
@@ -61,7 +68,6 @@ def committed(tree: WorkTree, folder: Path, message: str, parent: str | None = N
             git(folder, "read-tree", f"--prefix={tree.project}/", files, environment=inside)
             files = _written(folder, inside)
     parents = ["-p", parent] if parent else []
-    identity = people(tree.top)
     made = git(tree.top, "commit-tree", files, *parents, stdin=message.encode(), environment=identity)
     return made.decode().strip()
 
@@ -100,4 +106,12 @@ def people(top: Path) -> dict[str, str]:
         fix = 'git config user.name "Your Name" and git config user.email you@example.com'
         refuse("author", "nobody is named who could make the commit of the update", fix)
     name, _, email = author.removesuffix(">").rpartition(" <")
+    return _named(name, email)
+
+
+def _named(name: str, email: str) -> dict[str, str]:
     return {f"GIT_{role}_NAME": name for role in _ROLES} | {f"GIT_{role}_EMAIL": email for role in _ROLES}
+
+
+# The author of commits that become part of no branch.
+NOBODY = _named("template", "template@localhost")

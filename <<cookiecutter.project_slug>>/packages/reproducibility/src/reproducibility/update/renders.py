@@ -43,8 +43,8 @@ class Renders:
 
 
 @contextmanager
-def rendered(root: Path, noted: Template, since: str | None, to: str | None) -> Iterator[Renders | None]:
-    """Yield the renders for the project at *root*; None if the template has nothing newer.
+def rendered(root: Path, noted: Template, since: str | None, to: str | None) -> Iterator[Renders]:
+    """Yield the renders for the project at *root*; they are the same folder if the template has nothing newer.
 
     *since* and *to* name other commits than the noted one and the newest one. Raises Refused when the template cannot
     be obtained or rendered.
@@ -56,12 +56,12 @@ def rendered(root: Path, noted: Template, since: str | None, to: str | None) -> 
         clone = _cloned(root, noted.address, folder / "template.git")
         old = _old_commit(clone, since or noted.commit, noted.address)
         new = _new_commit(clone, to, old)
-        if new == old or (to is None and _is_before(clone, new, old)):
-            yield None
-            return
+        if to is None and _is_before(clone, new, old):
+            new = old
+        old_render = _render(clone, old, noted.answers, folder / "old")
         yield Renders(
-            _render(clone, old, noted.answers, folder / "old"),
-            _render(clone, new, noted.answers, folder / "new"),
+            old_render,
+            old_render if new == old else _render(clone, new, noted.answers, folder / "new"),
             old,
             new,
             int(git(clone, "rev-list", "--count", f"{old}..{new}")),

@@ -36,7 +36,7 @@ def about(found: Update) -> Iterator[str]:
     if found.merge and found.merge.kept_deleted:
         yield f"Deleted or moved away in this project, and so left out: {listed(found.merge.kept_deleted, 10)}"
     if found.merge and found.merge.conflicts:
-        yield f"You and the template changed the same lines of {listed(found.merge.conflicts, 20)}"
+        yield f"In conflict, changed here and in the template: {listed(found.merge.conflicts, 20)}"
 
 
 def _counted(files: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from ..git.command import work_tree
 from ..project import PROJECT_ROOT
 from ..provenance.template import template
 from . import news
-from .commits import changed_paths, committed, is_only_the_origin, keep_the_origin, keep_the_teams
+from .commits import NOBODY, changed_paths, committed, is_only_the_origin, keep_the_origin, keep_the_teams, people
 from .merge import Merge, merge, require_clean, require_room
 from .renders import Renders, rendered
 
@@ -51,16 +51,16 @@ def update(address: str | None, since: str | None, to: str | None, *, check: boo
     if not check:
         require_clean(tree)
     noted = template(root)
-    noted = replace(noted, address=address or noted.address)
-    with rendered(root, noted, since, to) as renders:
-        if renders is None:
-            return Update(noted.commit, noted.commit)
+    who = NOBODY if check else people(tree.top)
+    with rendered(root, replace(noted, address=address or noted.address), since, to) as renders:
         by_hand = news.changed_by_hand(root, renders.old)
-        keep_the_origin(root, renders.old)
+        if renders.new == renders.old:
+            return Update(renders.old_commit, renders.old_commit, by_hand=by_hand)
+        keep_the_origin(noted, renders.old)
         new_locks = keep_the_teams(renders.old, renders.new)
         names = news.entries(*renders.changelogs)
-        old = committed(tree, renders.old, f"The template at {renders.old_commit}\n")
-        new = committed(tree, renders.new, _message(renders, names), parent=old)
+        old = committed(tree, renders.old, f"The template at {renders.old_commit}\n", who)
+        new = committed(tree, renders.new, _message(renders, names), who, parent=old)
         files = changed_paths(tree, old, new)
         if files.keys() <= {"pyproject.toml"} and is_only_the_origin(renders.old, renders.new):
             files = {}
