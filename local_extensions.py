@@ -23,8 +23,10 @@ from jinja2.ext import Extension
 from jinja2.runtime import Context
 from slugify import slugify
 
+from template_origin import origin
+
 HERE = Path(__file__).resolve().parent
-PROJECT = HERE / "<<cookiecutter.project_slug>>"
+PROJECT = next(HERE.glob("*cookiecutter.project_slug*"))
 SOURCES, MACHINERY = PROJECT / "src", PROJECT / "packages"
 # Universal newlines, as Cookiecutter reads a hook before it renders it.
 HOOKS = {path.read_text(encoding="utf-8") for path in (HERE / "hooks").glob("*.py")}
@@ -45,7 +47,7 @@ TOOLS = {"nox", "pip", "pkg_resources", "reproducibility", "setuptools", "test",
 # The names that locked packages are imported by, if they are not those of the packages.
 IMPORTED_AS = {
     "attr", "databricks", "dateutil", "dotenv", "git", "google", "graphql", "ipykernel_launcher", "jupyter",
-    "markdown_it", "mpl_toolkits", "opentelemetry", "pil", "py", "pylab", "sklearn", "yaml", "zmq",
+    "markdown_it", "mpl_toolkits", "opentelemetry", "pil", "py", "pylab", "sklearn", "slugify", "yaml", "zmq",
 }  # fmt: skip
 # Not installed. Libraries that are installed try to import these, and would import the project instead.
 LOOKED_FOR = {
@@ -65,13 +67,14 @@ LOOKED_FOR = {
 
 class Answers(Extension):
     """`<< cookiecutter.x | quoted >>` for TOML, YAML, JSON and Python; `| markdown` for Markdown;
-    `| onwards` for a version and the newer ones; the derived names."""
+    `| onwards` for a version and the newer ones; the derived names; `template_origin()`."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.context_class = AnswersContext
         environment.filters.update(quoted=quoted, onwards=onwards, markdown=markdown)
         environment.filters.update(hexadecimal=hexadecimal, literally=literally)
+        environment.globals["template_origin"] = origin
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Treat only files and hooks of the template as templates; any other text renders to itself.
@@ -80,7 +83,7 @@ class Answers(Extension):
         """
         if name is not None or source in HOOKS:
             return source
-        text = ascii(source).replace("<", r"\x3c").replace(">", r"\x3e")
+        text = re.sub(r"[<>{}%#]", lambda found: f"\\x{ord(found[0]):02x}", ascii(source))
         start, end = self.environment.variable_start_string, self.environment.variable_end_string
         return f"{start} {text} | literally {end}"
 
@@ -113,8 +116,9 @@ def literally(context: Context, text: str) -> str:
         return whoever_asks() if not text and next(q for q in LONGEST if q not in answers) == "author" else text
     if text == PROJECT.name and (refused := refusals(answers)):
         raise FailedHookException("\n".join(refused))
+    start, end = context.environment.variable_start_string, context.environment.variable_end_string
     for name in ("project_slug", "package_name"):
-        text = text.replace(f"<<cookiecutter.{name}>>", answers[name])
+        text = text.replace(f"{start}cookiecutter.{name}{end}", answers[name])
     return text
 
 

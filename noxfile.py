@@ -1,6 +1,7 @@
-"""Every task of the template: nox -s demo, tests, unit, lint, lock, compat, picture, bench. `nox -l` lists them."""
+"""Every task of the template: nox -s demo, join, tests, unit, lint, lock, compat, picture, bench. All: `nox -l`"""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -42,6 +43,14 @@ def demo(session: nox.Session) -> None:
     with session.chdir(project):
         session.run("nox", "-s", "train")
     session.log(f"the project is in {project}; its README says what to do next")
+
+
+@nox.session
+def join(session: nox.Session) -> None:
+    """Let an existing repository with MLflow join: nox -s join -- PATH [--apply]. docs/join.md says what it gets."""
+    install(session, str(PROJECT / "requirements-dev.txt"))
+    path = [str(HERE), str(PROJECT / "packages" / "reproducibility" / "src")]
+    session.run("python", "-m", "join", *session.posargs, env={"PYTHONPATH": os.pathsep.join(path)})
 
 
 @nox.session

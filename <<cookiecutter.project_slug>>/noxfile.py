@@ -1,4 +1,4 @@
-"""Every task by its name: nox -s train, sweep, validate, checklist, reproduce, diff, server, tests. All: `nox -l`"""
+"""Every task by its name: nox -s train, sweep, validate, checklist, reproduce, diff, server, update. All: `nox -l`"""
 
 import os
 import re
@@ -13,6 +13,8 @@ import nox
 PYTHON = << cookiecutter.python_version | quoted >>
 EXPERIMENT = "configs/experiment.yaml"
 MACHINERY = "packages/reproducibility"
+# Where nox came by pipx or from an environment that is not active, uv lies beside nox and not on PATH.
+UV = "uv" if shutil.which("uv") else nox.virtualenv.UV
 PYPROJECTS = ["pyproject.toml", f"{MACHINERY}/pyproject.toml"]
 # Each lock: the files, groups and extras that it is compiled from, and the lock whose versions it must keep to. The
 # server's lock keeps to none: nothing is trained on the server, and its client for S3 needs an older python-dateutil.
@@ -21,6 +23,7 @@ LOCKS = {
     "requirements-dev.txt": ([*PYPROJECTS, "--group=build", "--group=dev"], "requirements.txt"),
     "requirements-sweep.txt": ([*PYPROJECTS, "--group=build", f"--group={PYPROJECTS[1]}:sweep"], "requirements.txt"),
     "requirements-server.txt": ([PYPROJECTS[1], "--extra=server", "--group=build"], None),
+    "requirements-update.txt": ([PYPROJECTS[1], "--extra=update", "--group=build"], "requirements.txt"),
 }
 
 # Variables of uv in a user's shell may say from where packages come and where they are kept, and not what is installed.
@@ -42,14 +45,14 @@ nox.options.sessions = ["lint", "tests"]
 def install(session: nox.Session, lock: str, *where: str) -> None:
     """Install exactly what *lock* pins, with hashes checked, and then this project's packages in place.
 
-    The server runs none of the project's own code, so its environment gets only the machinery. *where*: options of uv
-    that name another environment than the session's.
+    The server and an update run none of the project's own code, so their environments get only the machinery. *where*:
+    options of uv that name another environment than the session's.
     """
-    packages = [MACHINERY] if lock == "requirements-server.txt" else [MACHINERY, "."]
+    packages = [MACHINERY] if lock in ("requirements-server.txt", "requirements-update.txt") else [MACHINERY, "."]
     # A folder has no hash: --no-require-hashes is for users whose uv.toml asks for hashes everywhere.
     options = ["--quiet", *where, "--no-deps", "--no-build-isolation", "--no-require-hashes"]
-    session.run_install("uv", "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
-    session.run_install("uv", "pip", "install", *options, *(f"--editable={each}" for each in packages), external=True)
+    session.run_install(UV, "pip", "sync", "--quiet", *where, "--require-hashes", lock, external=True)
+    session.run_install(UV, "pip", "install", *options, *(f"--editable={each}" for each in packages), external=True)
 
 
 @nox.session(python=PYTHON)
@@ -63,6 +66,13 @@ def train(session: nox.Session) -> None:
     config = EXPERIMENT if not options or options[0].startswith("-") else options.pop(0)
     # Python's hash seed can only be set before Python starts. Sets of text have the same order in every run then.
     session.run("python", "scripts/train.py", "--config", config, *options, env={"PYTHONHASHSEED": "0"})
+
+
+@nox.session(python=PYTHON)
+def data(session: nox.Session) -> None:
+    """Fetch the data that is not in git, as data_source in configs/base.yaml says: nox -s data"""
+    install(session, "requirements.txt")
+    session.run("repro", "fetch", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -147,7 +157,7 @@ def lock(session: nox.Session) -> None:
             if Path(name).exists():
                 shutil.copyfile(name, made)  # uv keeps to the versions in it
             session.run(
-                *["uv", "pip", "compile", *sources, "--output-file", str(made), "--quiet"],
+                *[UV, "pip", "compile", *sources, "--output-file", str(made), "--quiet"],
                 *["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-annotate"],
                 *["--custom-compile-command", "nox -s lock"],
                 *([f"--constraints={Path(folder, kept_to)}"] if kept_to else []),
@@ -159,10 +169,20 @@ def lock(session: nox.Session) -> None:
             shutil.copyfile(Path(folder, name), name)
 
 
+@nox.session(python=PYTHON)
+def update(session: nox.Session) -> None:
+    """Merge what the template has changed into a new branch: nox -s update [-- --check] [--to REF]
+
+    This runs code of the template, as generating the project did.
+    """
+    install(session, "requirements-update.txt")
+    session.run("repro", "update", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def dev(session: nox.Session) -> None:
     """Make .venv for the editor, notebooks and daily work, with the locked packages and this project."""
-    make = ["uv", "venv", "--quiet", "--allow-existing", "--no-python-downloads", "--python", PYTHON, ".venv"]
+    make = [UV, "venv", "--quiet", "--allow-existing", "--no-python-downloads", "--python", PYTHON, ".venv"]
     session.run(*make, external=True)
     install(session, "requirements-dev.txt", "--python", ".venv")
     activate = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"

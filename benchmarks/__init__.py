@@ -6,6 +6,32 @@ from pathlib import Path
 # The servers that the tests start are measured here.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
-from . import container, data_version, delivery, diff, gate, generation, load, reproduction, start, sweep, tracked_run
+from . import (
+    audit,
+    container,
+    data_version,
+    delivery,
+    diff,
+    gate,
+    generation,
+    load,
+    reproduction,
+    start,
+    sweep,
+    tracked_run,
+)
 
-PARTS = (tracked_run, delivery, load, gate, data_version, reproduction, sweep, diff, generation, start, container)
+PARTS = (
+    tracked_run,
+    delivery,
+    load,
+    gate,
+    data_version,
+    reproduction,
+    sweep,
+    diff,
+    audit,
+    generation,
+    start,
+    container,
+)

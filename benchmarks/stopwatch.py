@@ -1,9 +1,11 @@
 """The stopwatch: several sides take turns, so that a busy moment of the machine meets all of them."""
 
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,6 +70,30 @@ def seconds_and_cpu_of(
     seconds, cpu = time.perf_counter() - started, _cpu_of_children() - before
     require_success(command, done, status)
     return seconds, cpu
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process took: CPU seconds and its peak of memory in MiB; and what it printed."""
+
+    cpu: float
+    memory: int
+    output: str
+
+
+def usage_of(command: list[str | Path], folder: Path, env: Mapping[str, str]) -> Usage:
+    """Run a command to its end in *folder*; raises RuntimeError where it fails."""
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        output = printed.read()
+    require_success(command, subprocess.CompletedProcess(command, process.returncode, output, ""))
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss // unit, output)
 
 
 def _cpu_of_children() -> float:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ KEPT = (
     "GIT_EXEC_PATH",
 )
 ROLES = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
+# In an environment of its own: the system's Python of many distributions refuses `pip install`.
+GET_NOX = 'python3 -m venv ~/.nox && . ~/.nox/bin/activate && pip install "nox[uv]"'
+if os.name == "nt":
+    GET_NOX = r'py -m venv "%USERPROFILE%\.nox" && "%USERPROFILE%\.nox\Scripts\activate" && pip install "nox[uv]"'
 IDENTITY = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 
 
@@ -38,7 +43,7 @@ def main() -> None:
     print("\nNext:")
     for step in (
         f'cd "{folder}"' if os.name == "nt" else f"cd {shlex.quote(folder)}",
-        'pip install "nox[uv]"',
+        *([GET_NOX] if shutil.which("nox") is None else []),
         "nox -s train",
         "nox -s tests",
     ):
@@ -57,7 +62,8 @@ def first_commit() -> str:
     if outer.returncode == 0 or "safe.directory" in outer.stderr:
         return (
             "This folder is inside another git repository, so no new one was made.\n"
-            'The first run needs the files committed: git add -A . and git commit -m "Add the project"'
+            'The first run needs the files committed: git add -A . and git commit -m "Add the project"\n'
+            f"{move_workflows()}"
         )
     note = ""
     try:
@@ -84,6 +90,16 @@ def first_commit() -> str:
             'The first run needs a commit: git add -A, git commit -m "First commit"'
         )
     return f"Made a git repository with the first commit.{note}"
+
+
+def move_workflows() -> str:
+    """Return how GitHub comes to see the workflows of a project that is a folder of a bigger repository."""
+    prefix = git("rev-parse", "--show-prefix").stdout.strip().rstrip("/") or "the project's folder"
+    return (
+        "GitHub reads workflows only at the top of a repository. Move the two of this project there:\n"
+        "    move .github/workflows/*.yml of this folder to .github/workflows/ at the top of the repository\n"
+        f"    in both files, write PROJECT: {prefix} where they say PROJECT: ."
+    )
 
 
 def known_identity() -> str:

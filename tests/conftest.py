@@ -36,6 +36,8 @@ COSTLY = {"python", "server_python", "sweep_python", "bare_python", "engine_prog
 # The folders in the shared one for byte code, and for the environments of reproductions.
 BYTECODE, CACHE = "bytecode", "cache"
 
+collect_ignore = ["repositories"]  # their tests are theirs
+
 Render = Callable[..., CompletedProcess[str]]
 RunIn = Callable[..., CompletedProcess[str]]
 

@@ -1,6 +1,7 @@
 """The audit: which recorded runs can be reproduced, and what becomes of runs whose process was killed."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -187,6 +188,19 @@ def test_people_see_a_table_of_what_needs_their_eyes(workbench: Workbench) -> No
     counted = "2 comply, 2 died, 2 do not comply, 3 unknown, 1 ended without a result."
     assert counted in " ".join(done.stdout.split())
     assert ".." not in done.stdout
+
+
+def test_a_terminal_shows_how_many_runs_are_checked(workbench: Workbench) -> None:
+    pty = pytest.importorskip("pty", reason="terminals of Windows are others")
+    controller, terminal = pty.openpty()
+    streams = {"capture_output": False, "stdout": subprocess.PIPE, "stderr": terminal}
+    done = workbench.run("repro", "audit", "--json", **streams)
+    os.close(terminal)
+    shown = os.read(controller, 100_000).decode()
+    os.close(controller)
+    assert len(json.loads(done.stdout)["runs"]) == len(workbench.runs()) == 10
+    assert "checking the runs" in shown
+    assert shown.rstrip("\r\n\x1b[?25h").endswith(" 10")
 
 
 def test_only_the_dead_of_this_machine_are_closed(workbench: Workbench, tmp_path: Path) -> None:

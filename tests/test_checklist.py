@@ -184,7 +184,7 @@ def test_an_id_that_is_none_is_refused(workbench: ReviewWorkbench, run_id: str) 
     assert "has no run" in workbench.refused("--run", "f" * 32)
     assert "no such" in workbench.refused("--event", "nowhere.json").lower()
     assert "--event" in workbench.refused("--event", "")
-    for content in ("[]", '{"pull_request": [1], "after": {"x": 1}}', "no json"):
+    for content in ("[]", '{"pull_request": [1], "after": {"x": 1}, "schedule": 5}', "no json"):
         event = workbench.write(".cache/event.json", content)
         assert "--event" in workbench.refused("--event", str(event))
 
@@ -452,6 +452,44 @@ def test_a_pull_request_names_run_head_and_base(workbench: ReviewWorkbench, run_
     assert f"the dependencies are those of {head[:12]}" in found.texts["requirements"]
     other = workbench.ask("--event", event(tmp_path / "o.json", body=body, head={"sha": "e" * 40}))
     assert f"eeeeeeeeeeee is under review, and {head[:12]} is checked out" in other.texts["commit"]
+
+
+def test_what_else_starts_a_workflow_is_understood(workbench: ReviewWorkbench, run_id: str, tmp_path: Path) -> None:
+    head = workbench.git("rev-parse", "HEAD")
+    group = {"head_sha": head, "base_sha": head, "head_ref": "refs/heads/gh-readonly-queue/main/pr-7"}
+    by_hand = {"inputs": {"run": run_id}, "ref": "refs/heads/main"}
+    events = {
+        "merge queue": ({"action": "checks_requested", "merge_group": group}, "on GitHub, as its event says"),
+        "push": ({"after": head, "before": "0" * 40}, "on GitHub, as its event says"),
+        "schedule": ({"schedule": "23 5 * * 1"}, "pushed: in origin/"),
+        "by hand": ({"inputs": None, "ref": "refs/heads/main"}, "pushed: in origin/"),
+        "by hand, for a run": (by_hand, "pushed: in origin/"),
+    }
+    for name, (content, published) in events.items():
+        file = workbench.write(".cache/event.json", json.dumps(content))
+        found = workbench.ask("--event", str(file))
+        assert (found.status, found.run_id) == (0, run_id), name
+        assert published in found.texts["commit"], name
+    file = workbench.write(".cache/event.json", json.dumps({"inputs": {"run": "$(touch pwned)"}}))
+    found = workbench.ask("--event", str(file))
+    assert (found.status, found.run_id) == (1, None)
+    assert "the input `run` of the workflow names" in found.texts["commit"]
+
+
+def test_a_merge_request_of_gitlab_names_run_head_and_base(workbench: ReviewWorkbench, run_id: str) -> None:
+    head = workbench.git("rev-parse", "HEAD")
+    gitlab = {"CI_MERGE_REQUEST_IID": "7", "CI_COMMIT_SHA": head, "CI_MERGE_REQUEST_DIFF_BASE_SHA": head}
+    gitlab |= {"CI_MERGE_REQUEST_DESCRIPTION": f"Faster.\n\n**Run:** `{run_id}`\n"}
+    found = workbench.ask("--merge-request", env=gitlab)
+    assert (found.status, found.run_id) == (0, run_id)
+    assert "as its event says" in found.texts["commit"]
+    assert f"the dependencies are those of {head[:12]}" in found.texts["requirements"]
+    # A pipeline of merged results: the commit that GitLab made up is not the one under review.
+    merged = gitlab | {"CI_COMMIT_SHA": "e" * 40, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": head}
+    assert workbench.ask("--merge-request", env=merged).status == 0
+    nameless = workbench.ask("--merge-request", env=gitlab | {"CI_MERGE_REQUEST_DESCRIPTION": "Run: last"})
+    assert (nameless.status, nameless.run_id) == (1, None)
+    assert "no pipeline of a merge request" in workbench.refused("--merge-request")
 
 
 @pytest.mark.parametrize(

@@ -335,6 +335,29 @@ def test_a_file_that_a_proxy_refuses_as_too_large_is_kept(stage: Stage, tmp_path
     assert kept.read_text() == "said while a proxy answered"
 
 
+def test_an_end_that_is_refused_while_the_server_goes_away_is_refused(stage: Stage, tmp_path: Path) -> None:
+    script = stage.workbench.path / "scripts" / "durable.py"
+    before = set(stage.files.rglob("manifest.json"))
+    with Relay(stage.server.uri) as relay:
+        env = stage.env | {"MLFLOW_TRACKING_URI": relay.uri, "REPRODUCIBILITY_PATIENCE": "600"}
+        process = stage.start(script, "plain", tmp_path, env)
+        try:
+            wait_until(lambda: (tmp_path / "ready").exists() and set(stage.files.rglob("manifest.json")) > before)
+            (manifest,) = set(stage.files.rglob("manifest.json")) - before
+            manifest.unlink()
+            # The server answers that the run may not finish, and then nothing more: not what has become of the run.
+            relay.answer("503 Service Unavailable", "", "GET")
+            (tmp_path / "stopped").touch()
+            read = read_until(process, "leaves the rest")
+            relay.open()
+            read += process.communicate(timeout=300)[1]
+        finally:
+            process.kill()
+    assert process.returncode != 0, read
+    assert "reproducibility gate: run" in read
+    assert status_of(stage, manifest.parents[2].name) == "FAILED"
+
+
 def test_ctrl_c_ends_the_wait_for_a_server_and_nothing_is_lost(stage: Stage, tmp_path: Path) -> None:
     script = stage.workbench.path / "scripts" / "durable.py"
     with Relay(stage.server.uri) as relay:

@@ -14,6 +14,11 @@ import pytest
 import uv
 from conftest import TEMPLATE, Render, python_of
 
+sys.path.insert(0, str(TEMPLATE))
+from upstream import template_repository
+
+from template_origin import without_credentials
+
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 ASKED = [question for question in QUESTIONS if not question.startswith("_")]
 ADA = "Ada Lovelace <ada@example.com>"
@@ -130,22 +135,21 @@ def test_answers_typed_at_the_prompts_are_taken_as_they_are(clean_env: dict[str,
     assert done.returncode == 0, done.stdout + done.stderr
     for question in ASKED:
         assert QUESTIONS["__prompts__"][question] in done.stdout
-    assert list(answers_of(tmp_path / "ice-7-7").values()) == [
+    noted = answers_of(tmp_path / "ice-7-7")
+    assert [noted[question] for question in ASKED] == [
         *typed[:3], QUESTIONS["tracking_uri"], QUESTIONS["python_version"][1]
     ]  # fmt: skip
 
 
-def test_template_on_github_is_rendered(
-    render: Render, git, project: Path, clean_env: dict[str, str], tmp_path: Path
+@pytest.fixture
+def upstream(clean_env: dict[str, str], tmp_path: Path) -> Path:
+    return template_repository(tmp_path / "upstream", clean_env).path
+
+
+def test_template_on_github_is_rendered_and_noted(
+    render: Render, git, upstream: Path, project: Path, clean_env: dict[str, str], tmp_path: Path
 ) -> None:
     """`cookiecutter gh:org/template`, with a rewrite of the address in the place of GitHub."""
-    upstream = tmp_path / "upstream"
-    shutil.copytree(
-        TEMPLATE, upstream, ignore=shutil.ignore_patterns(".git", "__pycache__", ".*cache", ".nox", ".venv")
-    )
-    git(upstream, "init", "--quiet")
-    git(upstream, "add", "--all")
-    git(upstream, "-c", "user.name=Org", "-c", "user.email=org@example.com", "commit", "--quiet", "-m", "Template")
     rewrite = f'[url "{upstream.as_posix()}"]\n\tinsteadOf = https://github.com/org/template.git\n'
     env = settings_file(tmp_path / "gitconfig", rewrite)
     # A home of its own, because Cookiecutter keeps the clone there.
@@ -154,7 +158,47 @@ def test_template_on_github_is_rendered(
     done = render({}, tmp_path / "out", env=env, source="gh:org/template")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert files_of(tmp_path / "out" / SLUG) == files_of(project)
+    theirs, ours = files_of(tmp_path / "out" / SLUG), files_of(project)
+    assert theirs.pop("pyproject.toml") != ours.pop("pyproject.toml")
+    assert theirs == ours
+    noted = answers_of(tmp_path / "out" / SLUG)
+    assert noted["template"] == "https://github.com/org/template.git"
+    assert noted["commit"] == git(upstream, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("address", "noted"),
+    [
+        ("https://ada:secret@example.org/a.git?token=secret#x", "https://example.org/a.git"),
+        ("https://ada:se/cret@example.org:8443/a.git", "https://example.org:8443/a.git"),
+        ("https://example.org/a@b.git", "https://example.org/a@b.git"),
+        ("ssh://git:secret@example.org/a.git", "ssh://git@example.org/a.git"),
+        ("git@example.org:a.git", "git@example.org:a.git"),
+        ("ada:secret@example.org:a.git", "example.org:a.git"),
+        ("/srv/a.git", "/srv/a.git"),
+    ],
+)
+def test_no_credentials_of_the_template_are_noted(address: str, noted: str) -> None:
+    assert without_credentials(address) == noted
+
+
+def test_a_template_that_no_commit_holds_is_noted_without_a_commit(
+    render: Render, git, upstream: Path, tmp_path: Path
+) -> None:
+    """Also where a bigger repository is around a copy without a repository of its own."""
+    git(upstream, "remote", "add", "origin", "https://ada:secret@example.org/template.git")
+    described = upstream / "<<cookiecutter.project_slug>>" / "README.md"
+    described.write_text("changed", "utf-8")
+    bigger = tmp_path / "bigger"
+    shutil.copytree(upstream, bigger / "template", ignore=shutil.ignore_patterns(".git"))
+    git(bigger, "init", "--quiet")
+    git(bigger, "add", "--all")
+    git(bigger, "-c", "user.name=Org", "-c", "user.email=org@example.com", "commit", "--quiet", "-m", "More")
+    for source, address in ((upstream, "https://example.org/template.git"), (bigger / "template", "")):
+        done = render({}, tmp_path / source.name, "--accept-hooks=no", source=source)
+        assert done.returncode == 0, done.stdout + done.stderr
+        noted = answers_of(tmp_path / source.name / SLUG)
+        assert (noted["template"], noted["commit"]) == (address, "")
 
 
 # The first commit
@@ -342,7 +386,7 @@ def test_commit_that_fails_is_explained_and_the_project_stays(render: Render, tm
 
 def test_next_steps_are_commands(render: Render, tmp_path: Path) -> None:
     steps = render({}, tmp_path / "a folder").stdout.split("Next:\n")[1].splitlines()
-    assert [step.strip() for step in steps][1:] == ['pip install "nox[uv]"', "nox -s train", "nox -s tests"]
+    assert [step.strip() for step in steps][1:] == ["nox -s train", "nox -s tests"]
     shell = ["cmd", "/c"] if os.name == "nt" else ["sh", "-c"]
     shown = subprocess.run([*shell, f"{steps[0].strip()} && git ls-files"], check=True, capture_output=True, text=True)
     assert "pyproject.toml" in shown.stdout.split()

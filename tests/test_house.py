@@ -17,6 +17,7 @@ USER_ROOMS = PACKAGES.parent / "src" / "<<cookiecutter.package_name>>"
 ROOMS = """
 cli command
 checklist container
+update
 sweep
 reproduce
 comparison gate

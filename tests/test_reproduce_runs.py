@@ -176,14 +176,16 @@ def test_a_run_in_the_shape_of_the_lecture_is_reproduced(workbench: TinyWorkbenc
     workbench.identical(workbench.train("lecture", script="lecture.py"))
 
 
-def test_a_script_that_ignores_its_options_is_reproduced_with_the_config_that_it_ran(workbench: TinyWorkbench) -> None:
+def test_a_script_without_options_is_reproduced_without_any(workbench: TinyWorkbench) -> None:
     workbench.identical(workbench.train("fixed", script="fixed.py"))
 
 
-def test_a_script_that_refuses_a_config_is_named(workbench: TinyWorkbench) -> None:
-    message = workbench.refused(workbench.train("stubborn", script="stubborn.py"))
-    assert "this script takes no options" in message
+def test_a_script_that_ends_before_its_run_is_named(workbench: TinyWorkbench) -> None:
+    run_id = workbench.train("stubborn", script="stubborn.py", env={"DOOR": "open"})
+    message = workbench.refused(run_id)
+    assert "there is no door" in message
     assert "entry point: stubborn.py ended with status 1 before it recorded a run" in message
+    workbench.identical(run_id, env={"DOOR": "open"})
 
 
 def test_a_script_that_runs_another_config_reproduces_nothing(workbench: TinyWorkbench) -> None:

@@ -4,8 +4,11 @@ The blocks are in tests/scripts/scenes.py; a run has the name of its scene.
 """
 
 import json
+import sqlite3
 import sys
+import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from shutil import copytree
 from subprocess import CompletedProcess
@@ -262,6 +265,22 @@ def test_the_sample_run_carries_exactly_these_tags(workbench: Workbench, sample:
     assert sample.tags["mlflow.user"] == who
 
 
+def test_a_list_of_runs_says_what_was_tried_and_the_page_of_a_run_how_to_reproduce_it(
+    workbench: Workbench, sample: RecordedRun
+) -> None:
+    assert sample.name == "experiment n_estimators=5"
+    commit, branch = workbench.git("rev-parse", "HEAD")[:10], workbench.git("branch", "--show-current")
+    assert sample.tags["mlflow.note.content"].split("\n\n") == [
+        "Config: `configs/experiment.yaml`, `model.n_estimators=5`",
+        f"Code: commit `{commit}` on `{branch}`",
+        f"Reproduce it: `nox -s reproduce -- {sample.id}`",
+    ]
+    with closing(sqlite3.connect(workbench.store)) as database:
+        query = "SELECT key, value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
+        kinds = database.execute(query, ("penguin-classifier",)).fetchall()
+    assert kinds == [("mlflow.experimentKind", "custom_model_development")]
+
+
 def test_the_sample_run_carries_exactly_these_params(sample: RecordedRun) -> None:
     assert set(sample.params) == {
         *("experiment_name", "seed", "data_version", "data.path", "data.test_fraction", "cross_validation_folds"),
@@ -278,6 +297,8 @@ def test_the_sample_run_carries_exactly_this_evidence(workbench: Workbench, samp
     assert manifest["params"] == sample.params
     assert manifest["tags"].items() <= sample.tags.items()
     assert manifest["entry_point"] == "scripts/train.py"
+    noted = tomllib.loads((workbench.path / "pyproject.toml").read_text("utf-8"))["tool"]["cookiecutter"]
+    assert manifest["template"] == {"address": noted["template"], "commit": noted["commit"]}
 
 
 def test_a_copy_of_the_standard_experiment_runs(workbench: Workbench, sample: RecordedRun) -> None:

@@ -42,6 +42,15 @@ def test_nox_train_ends_with_a_run_that_holds_and_where_to_look(trained, run_in)
     assert 0.9 < result["metrics"]["test_balanced_accuracy"] <= 1
 
 
+def test_the_readme_shows_what_nox_train_prints(trained) -> None:
+    project, done = trained
+    shown = project.joinpath("README.md").read_text("utf-8").partition("on real data:")[2].split("```")[1]
+    lines = [re.sub("[0-9a-f]{32}", "ID", line) for line in shown.strip().splitlines() if line != "…"]
+    assert len(lines) > 3
+    printed = re.sub("[0-9a-f]{32}", "ID", done.stdout).splitlines()
+    assert [line for line in lines if line not in printed] == []
+
+
 def test_training_leaves_the_work_tree_clean(trained, run_in) -> None:
     project, _ = trained
     assert run_in(project, "git", "status", "--porcelain", check=True).stdout == ""

@@ -9,7 +9,9 @@ from subprocess import CompletedProcess
 
 import bytecode
 import pytest
+import yaml
 from github import GitHub, make_environments
+from needs import skip_without
 from preloaded import Preloaded
 from workbench import Workbench, store_at
 
@@ -38,7 +40,7 @@ BROKEN = [
     ("scripts/train.py", TRAIN, OTHERWISE),
     (".github/workflows/ml-validation.yml", DEEP, ""),
 ]
-EXPERIMENT = ("--job", "experiment")
+EXPERIMENT, RECORDED_RUN = ("--job", "experiment"), ("--job", "recorded-run")
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_fork_passes_every_job_that_needs_no_login(proposal: Workbench, github
         variables={"MLFLOW_TRACKING_URI": "https://mlflow.example.com"},
         body="Run: `" + "a" * 32 + "`",
     )
-    assert done.jobs == {"checks": "success", "experiment": "success", "container": "success"}, done.log[-3000:]
+    assert done.jobs == dict.fromkeys(["checks", "experiment", "ml-validation"], "success"), done.log[-3000:]
     assert done.rows == dict.fromkeys(TITLES.values(), "✅")
     assert f"Session tests-{version} was successful" in done.log
     head = proposal.git("rev-parse", "HEAD")
@@ -93,6 +95,9 @@ def test_a_fork_passes_every_job_that_needs_no_login(proposal: Workbench, github
     runs = proposal.every_run(evidence / "mlflow.db")
     assert {run.tags["git_commit"] for run in runs} == {head}
     assert runs[0].tags["author"] == "ada"
+    # The training in a container is the reproduction: nothing is trained a third time.
+    assert [run.tags["image"] == "none" for run in runs] == [True, False]
+    assert {run.params["model.n_estimators"] for run in runs} == {"20"}
     assert "IDENTICAL" in done.log
 
 
@@ -106,14 +111,104 @@ def test_broken_items_end_red_and_the_summary_names_each(proposal: Workbench, gi
     assert "fetch-depth: 0" in done.summary  # how to make the clone deep
 
 
-def test_a_training_that_is_refused_leaves_a_summary_that_says_so(proposal: Workbench, github: GitHub) -> None:
+def test_a_training_that_is_refused_leaves_a_summary_that_says_so_also_when_it_runs_again(
+    proposal: Workbench, github: GitHub
+) -> None:
     proposal.edit("configs/base.yaml", "path: data/penguins.csv", "path: data/gone.csv")
     proposal.commit()
-    done = github.pull_request(proposal, *EXPERIMENT)
-    assert done.jobs == {"experiment": "failure"}
-    assert "data/gone.csv does not exist" in done.log
-    assert done.rows[TITLES["commit"]] == "❌"
-    assert "nothing was recorded here yet" in done.summary
+    for attempt in (1, 2):
+        done = github.pull_request(proposal, *EXPERIMENT, attempt=attempt)
+        assert done.jobs == {"experiment": "failure"}
+        assert "data/gone.csv does not exist" in done.log
+        assert done.rows[TITLES["commit"]] == "❌"
+        assert "nothing was recorded here yet" in done.summary
+        assert (done.artifacts / "evidence" / "checklist.md").read_text("utf-8").strip() == done.summary.strip()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passes"),
+    [(("success", "success"), True), (("failure", "success"), False), (("success", "skipped"), False)],
+)
+def test_the_check_to_require_passes_only_if_every_job_succeeded(
+    outcomes: tuple[str, str], passes: bool, proposal: Workbench, github: GitHub
+) -> None:
+    workflow = proposal.path / ".github" / "workflows" / "ml-validation.yml"
+    whole = yaml.safe_load(workflow.read_text("utf-8"))
+    for name, outcome in zip(("checks", "experiment"), outcomes, strict=True):
+        whole["jobs"][name] = {"runs-on": "ubuntu-latest", "steps": [{"run": f"[ {outcome} = success ]"}]}
+        if outcome == "skipped":
+            whole["jobs"][name]["if"] = False
+    whole["on"] = whole.pop(True)  # YAML reads the key `on` as true
+    proposal.write(".github/workflows/ml-validation.yml", yaml.safe_dump(whole))
+    proposal.commit()
+    done = github.pull_request(proposal, "--workflows", ".github/workflows/ml-validation.yml")
+    assert done.jobs["ml-validation"] == ("success" if passes else "failure"), done.log
+
+
+@pytest.fixture
+def folder_of_a_bigger_repository(render, run_in, tmp_path: Path) -> Workbench:
+    """A project in the folder ml/ of somebody's repository, after what its hook says, with data that DVC keeps."""
+    if shutil.which("dvc") is None:
+        skip_without("dvc")
+    top = tmp_path / "company"
+    Workbench(run_in, tmp_path).git("init", "--quiet", "--initial-branch=main", str(top))
+    outer = Workbench(run_in, top)
+    for key, value in {"user.name": "Ada", "user.email": "ada@example.com"}.items():
+        outer.git("config", key, value)
+    rendered = render({}, top / "ml")
+    assert rendered.returncode == 0, rendered.stderr
+    workbench = Workbench(run_in, top / "ml" / "penguin-classifier")
+    assert "Move the two of this project there" in rendered.stdout
+    (written,) = re.findall(r"write (PROJECT: .*) where they say (?=PROJECT: \.)", rendered.stdout)
+    assert written == "PROJECT: ml/penguin-classifier"
+    (top / ".github").mkdir()
+    (workbench.path / ".github" / "workflows").rename(top / ".github" / "workflows")
+    for file in (top / ".github" / "workflows").iterdir():
+        outer.edit(str(file.relative_to(top)), "PROJECT: .", written)
+    # What a team uncomments and writes for data that is not in git.
+    workflow = ".github/workflows/ml-validation.yml"
+    outer.edit(workflow, "    # environment: {name: data-store", "    environment: {name: data-store")
+    outer.edit(workflow, "        # env:\n        #   AWS_ACCESS_KEY_ID", "        env:\n          AWS_ACCESS_KEY_ID")
+    outer.edit(workflow, "        #   AWS_SECRET_ACCESS_KEY", "          AWS_SECRET_ACCESS_KEY")
+    workbench.edit("configs/base.yaml", "fetch: []", "fetch: [dvc, pull, --quiet]")
+    workbench.edit("configs/base.yaml", "login: []", "login: [AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY]")
+    for command in (
+        ("init", "--quiet", "--subdir"),
+        ("config", "core.analytics", "false"),
+        ("remote", "add", "--quiet", "--default", "store", str(tmp_path / "store")),
+        ("add", "--quiet", "data/penguins.csv"),
+        ("push", "--quiet"),
+    ):
+        if command[0] == "add":
+            workbench.git("rm", "--quiet", "--cached", "--ignore-unmatch", "data/penguins.csv")
+        done = workbench.run("dvc", *command, env={"PYTHONPATH": None, "CI": "true"})
+        assert done.returncode == 0, done.stdout + done.stderr
+    workbench.edit("configs/ci.yaml", "n_estimators: 20", "n_estimators: 5")
+    workbench.commit()
+    workbench.git("switch", "--quiet", "--create", "feature")
+    workbench.edit("configs/experiment.yaml", "max_depth: 5", "max_depth: 4")
+    workbench.commit()
+    return workbench
+
+
+@pytest.mark.usefixtures("engine_program")
+def test_a_merge_queue_a_bigger_repository_and_data_that_is_not_in_git(
+    folder_of_a_bigger_repository: Workbench, github: GitHub
+) -> None:
+    workbench = folder_of_a_bigger_repository
+    secrets = {"DATA_ACCESS_KEY_ID": "ada", "DATA_SECRET_ACCESS_KEY": "keep-this-out"}
+    done = github.merge_group(workbench, *EXPERIMENT, secrets=secrets)
+    assert done.jobs == {"experiment": "success"}, done.log[-3000:]
+    assert done.rows == dict.fromkeys(TITLES.values(), "✅")
+    assert "on GitHub, as its event says" in done.summary
+    assert workbench.git("ls-files", "data/penguins.csv") == ""
+    assert github.merge_group(workbench, *RECORDED_RUN).jobs == {}  # skipped, which counts as passed
+
+    fork = github.pull_request(workbench, *EXPERIMENT, fork=True)
+    assert fork.jobs == {"experiment": "success"}, fork.log[-3000:]
+    assert fork.rows == {} and not (fork.artifacts / "evidence").exists()
+    said = "no login to fetch it: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY are empty"
+    assert said in fork.summary and "forks and Dependabot" in fork.summary
 
 
 def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
@@ -126,21 +221,25 @@ def test_the_run_that_a_pull_request_names_is_checked_where_it_was_recorded(
         assert done.returncode == 0, done.stdout + done.stderr
     run = proposal.every_run(central)[0]
     hostile = "`touch /tmp/pwned-$$` $(touch pwned) ${{ github.token }} \"; touch pwned; '"
-    options = ("--job", "recorded-run")
-    checked = github.pull_request(
-        proposal, *options, variables=where, body=f"{hostile}\n\nRun: `{run.id}`\n{hostile}\n"
-    )
-    assert checked.jobs == {"recorded-run": "success"}, checked.log[-3000:]
-    assert checked.rows == dict.fromkeys(TITLES.values(), "✅")
+    body = f"{hostile}\n\nRun: `{run.id}`\n{hostile}\n"
+    for checked in (
+        github.pull_request(proposal, *RECORDED_RUN, variables=where, body=body),
+        github.start(proposal, *RECORDED_RUN, variables=where, inputs={"run": run.id}),
+    ):
+        assert checked.jobs == {"recorded-run": "success"}, checked.log[-3000:]
+        assert checked.rows == dict.fromkeys(TITLES.values(), "✅")
 
-    refused = github.pull_request(proposal, *options, variables=where, body=f"Run: {hostile}")
-    assert refused.jobs == {"recorded-run": "failure"}
-    assert "which is no run id" in refused.summary
+    for refused in (
+        github.pull_request(proposal, *RECORDED_RUN, variables=where, body=f"Run: {hostile}"),
+        github.start(proposal, *RECORDED_RUN, variables=where, inputs={"run": hostile}),
+    ):
+        assert refused.jobs == {"recorded-run": "failure"}
+        assert "which is no run id" in refused.summary
     left = [Path(folder) / name for folder, _, names in os.walk(tmp_path) for name in names if "pwned" in name]
     assert left == [] and not list(Path("/tmp").glob("pwned-*"))
 
     for unable in ({"fork": True, "variables": where}, {"variables": {}}):
-        assert github.pull_request(proposal, *options, body=f"Run: {run.id}", **unable).jobs == {}
+        assert github.pull_request(proposal, *RECORDED_RUN, body=f"Run: {run.id}", **unable).jobs == {}
 
 
 def test_hooks_of_pre_commit_run_lint_before_a_commit_and_fetch_nothing(

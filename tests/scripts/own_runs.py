@@ -25,7 +25,7 @@ mlflow.set_experiment("lecture")
 experiment("base")
 experiment("file", load(PROJECT_ROOT / "configs" / "experiment.yaml", ExperimentConfig, ["model.n_estimators=5"]))
 experiment("values", {"seed": 3, "data": DATA})
-experiment("no seed", {"data": DATA})
+experiment("no seed", {"seed": None, "data": DATA})
 experiment("spoiled", is_spoiled=True)
 experiment("not logged", is_logged=False)
 for outside in (log_reproducibility_info, validate_required_tags):

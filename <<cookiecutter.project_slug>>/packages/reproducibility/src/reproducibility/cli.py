@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `repro --help` answers at once.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -119,6 +120,23 @@ def sync(run_id: str | None, status: bool, dead: bool, as_json: bool) -> None:
     sys.exit(sync.exit_status(outcomes))
 
 
+@repro.command()
+@click.option("--output", metavar="FILE", help="Write data=here or data=absent for a workflow; status 0 for both.")
+def fetch(output: str | None) -> None:
+    """Fetch the data that is not in git, as data_source in configs/base.yaml says.
+
+    Status 1: this machine has no login for it.
+    """
+    from .provenance import data_source
+
+    fetched = data_source.fetch()
+    if output is None or not fetched.here:  # the page of the workflow shows only what is missing
+        click.echo(fetched.message)
+    if output is not None:
+        data_source.tell_step(fetched, Path(output))
+    sys.exit(0 if fetched.here or output is not None else 1)
+
+
 @repro.command(epilog=_RUN)
 @click.argument("run_id")
 @click.option("--container", is_flag=True, help="Run it in the image of the original run.")
@@ -196,18 +214,29 @@ def promote(run_id: str, model: str, alias: str, as_json: bool) -> None:
 )
 @click.option("--base", metavar="REF", help="The branch to merge into; by default the default branch of origin.")
 @click.option("--event", metavar="FILE", help="Take run and base from a pull request: the file GITHUB_EVENT_PATH.")
+@click.option("--merge-request", is_flag=True, help="Take run and base from GitLab's variables of a merge request.")
 @click.option("--prove", is_flag=True, help="Reproduce the run first, if it has no reproduction.")
 @click.option("--svg", metavar="FILE", help="Also draw the checklist as a picture.")
 @click.option("--json", "form", flag_value="json", help=_JSON)
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown, for a summary or comment on GitHub.")
 def checklist(
-    reference: str | None, base: str | None, event: str | None, prove: bool, svg: str | None, form: str | None
+    reference: str | None,
+    base: str | None,
+    event: str | None,
+    merge_request: bool,
+    prove: bool,
+    svg: str | None,
+    form: str | None,
 ) -> None:
     """Answer the review checklist of this commit, item by item."""
     from .checklist import report
     from .checklist.checklist import check
+    from .checklist.pull_request import read_event, read_merge_request
 
-    found = check(reference, Path(event) if event is not None else None, base, prove=prove)
+    request = read_event(Path(event)) if event is not None else None
+    if merge_request:
+        request = read_merge_request(os.environ)
+    found = check(reference, request, base, prove=prove)
     report.show_checklist(found, form or "table")
     if svg:
         report.draw(found, Path(svg))
@@ -245,6 +274,42 @@ def image(snapshot: bool, base: str | None) -> None:
     click.echo(f"{name} is ready: {image_id}")
 
 
+@repro.command()
+@click.option("--check", is_flag=True, help="Only tell what is new. Status 1: something is.")
+@click.option("--template", metavar="ADDRESS", help="The template, if not the one that pyproject.toml notes.")
+@click.option("--from", "since", metavar="COMMIT", help="Its commit that the project comes from, if none is noted.")
+@click.option("--to", metavar="REF", help="A commit, tag or branch of the template; by default the newest commit.")
+@click.option("--offer", metavar="FOLDER", help="Merge, and write branch and text of a pull request into FOLDER.")
+@click.option("--open", "offered", metavar="FOLDER", help="Only open the pull request that FOLDER offers, on GitHub.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
+def update(
+    check: bool,
+    template: str | None,
+    since: str | None,
+    to: str | None,
+    offer: str | None,
+    offered: str | None,
+    as_json: bool,
+) -> None:
+    """Merge what the template has changed into a new branch.
+
+    This runs code of the template. Status 0: merged, or nothing to do. 1: there are conflicts to resolve.
+    """
+    from .update import pull_request
+    from .update.report import show_update
+    from .update.update import update
+
+    if offered:
+        click.echo(pull_request.open_pull_request(Path(offered)))
+        return
+    found = update(template, since, to, check=check)
+    show_update(found, as_json)
+    if offer and not check:
+        click.echo(pull_request.offer(found, Path(offer)), err=True)
+        return
+    sys.exit(1 if (check and found.files) or (found.merge and found.merge.conflicts) else 0)
+
+
 @repro.command(hidden=True)
 def bake() -> None:
     """Record in an image which code it holds: a step of the Dockerfile."""
@@ -274,7 +339,7 @@ def up() -> None:
     click.echo(
         f"The server runs at {settings.url}\n"
         f"Its admin is {settings.admin!r}, with the password SERVER_ADMIN_PASSWORD in .env. The admin makes the\n"
-        f"other logins at {settings.url}/signup, and lets them record: README.md says how\n"
+        f"other logins at {settings.url}/signup, and lets them record: docs/server.md says how\n"
         "To record there, set tracking.uri in configs/base.yaml (for one shell: MLFLOW_TRACKING_URI) to that address,\n"
         "and in the environment MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login."
     )

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,9 +72,13 @@ def say(text: str) -> None:
         click.secho(text, dim=True, err=True)
 
 
-def counted(things: Sequence[T], text: str) -> Iterator[T]:
-    """Yield *things* one by one, with a progress bar on standard error, called *text*, if that is a terminal."""
-    with click.progressbar(things, label=text, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+def counted(things: Iterable[T], text: str) -> Iterator[T]:
+    """Yield *things* one by one, with a progress bar on standard error, called *text*, if that is a terminal.
+
+    The bar counts them; how many there will be is not known.
+    """
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(things, label=text, show_pos=True, file=sys.stderr, hidden=hidden) as bar:
         yield from bar
 
 

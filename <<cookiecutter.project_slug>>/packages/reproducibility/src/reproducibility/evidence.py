@@ -88,6 +88,20 @@ class _Environment(_Strict):
     from_base: list[str] = []
 
 
+def _inside(path: str) -> str:
+    if path[:1] == "/" or ".." in path.split("/"):
+        raise ValueError("a path leads out of the project")
+    return path
+
+
+class _Start(_Strict):
+    module: _Word | None
+    command: _Word | None
+    arguments: list[_Word] | None
+    hidden: list[int]
+    folder: Annotated[_Word, AfterValidator(_inside)] | None
+
+
 class _Manifest(_Strict):
     """The fields of a manifest that its readers rely on; a manifest has more, and so has each part of one."""
 
@@ -103,6 +117,7 @@ class _Manifest(_Strict):
     # The first manifests of schema 1 do not have these.
     config_files: list[_Word] = []
     numerics: _Numerics | None = None
+    start: _Start | None = None
 
     # For all files at once: a function that is called for each of them takes longer than all other checks.
     @field_validator("data_files")

@@ -64,11 +64,12 @@ class Policy(Section):
 
     required_tags: tuple[str, ...] = Field(min_length=1)
     required_params: tuple[str, ...]
+    enforce: Literal["record", "refuse"] = "refuse"
     uncommitted_changes: Literal["snapshot", "refuse"]
     uncommitted_config: Literal["snapshot", "refuse"]
     environment_drift: Literal["record", "refuse"]
     base_image_packages: Literal["record", "refuse"]
-    # This one, the next and the last two have defaults: configs and recorded runs of older versions lack these keys.
+    # Keys with a default are younger than the others: configs and recorded runs of older versions lack them.
     data_not_versioned: tuple[str, ...] = ()
     offline_runs: Literal["record", "refuse"] = "record"
     tolerance: Tolerance

@@ -117,9 +117,13 @@ def locked_requirements() -> list[str]:
 def own_packages(root: Path) -> dict[str, Path]:
     """Return {canonical name: folder} of the project at *root* and of the packages in its folder packages/.
 
-    Raises Refused when a pyproject.toml does not name its package.
+    The project itself is left out if its pyproject.toml has no section ``project``, or if it has none of these files.
+    Raises Refused when the pyproject.toml of a package does not name it.
     """
-    folders = (root, *(file.parent for file in sorted(root.glob("packages/*/pyproject.toml"))))
+    folders = [file.parent for file in sorted(root.glob("packages/*/pyproject.toml"))]
+    file = root / "pyproject.toml"
+    if file.is_file() and _has_project(file.read_text("utf-8", "replace")):
+        folders.insert(0, root)
     return {_name_in(folder / "pyproject.toml"): folder for folder in folders}
 
 
@@ -133,6 +137,14 @@ def _name_in(file: Path) -> str:
         return _name(file.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         refuse("pyproject.toml", f"{file} does not name the project ({error})", "git checkout pyproject.toml")
+
+
+@lru_cache(maxsize=8)
+def _has_project(pyproject: str) -> bool:
+    try:
+        return "project" in tomllib.loads(pyproject)
+    except tomllib.TOMLDecodeError:
+        return True  # `_name_in` says what is wrong
 
 
 @lru_cache(maxsize=8)  # by the whole text: each run in a process reads the files anew

@@ -9,6 +9,7 @@ from .digest import digest
 from .errors import GATE, Violation
 from .evidence import agreement
 from .policy import Policy, violations
+from .secrets import recordable
 from .tags import (
     FAILURE_TAG,
     MADE_FROM,
@@ -26,16 +27,21 @@ from .tags import (
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
     TRIAL_TAG,
+    VIOLATIONS_TAG,
 )
 
 R = TypeVar("R")
 
 HOLDING = ("identical", "within tolerance")  # the verdicts of a reproduction that matches
 CLOSED = frozenset({"FINISHED", "FAILED", "KILLED"})
-# Tags that may change until the run has ended: what MLflow says of its code and its models, and which process it is.
-CLOSED_TAGS = frozenset({"mlflow.source.name", "mlflow.source.type", "mlflow.log-model.history", PROCESS_TAG})
+# Tags that may change until the run has ended: what MLflow says of its code and its models, which process it is, and
+# what breaks the policy.
+CLOSED_TAGS = frozenset(
+    {"mlflow.source.name", "mlflow.source.type", "mlflow.log-model.history", PROCESS_TAG, VIOLATIONS_TAG}
+)
 # A name, which is no address, and the address.
 _EMAIL = re.compile(r"[^<>@]*<([^<>]+)>")
+_LONGEST_NOTE = 5000  # MLflow cuts a tag after 8000 characters
 _ID = re.compile(r"[0-9a-f]{32}")
 _START_ANEW = "start it in the project with `nox -s train` or `with tracked_run(config):`, which set all of this"
 
@@ -55,12 +61,8 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
 
     *user* is the login of the request; None on a server without logins.
     """
-    asked_now = policy.model_copy(update={"required_params": ()})  # params arrive in a later request
-    if found := violations(tags, {}, asked_now):
-        return Violation(GATE, f"this run could not be reproduced ({summary(found)})", _START_ANEW)
-    if policy.offline_runs == "refuse" and OFFLINE_TAG in tags:
-        problem = "this run was begun offline and the policy says `offline_runs: refuse`"
-        return Violation(GATE, problem, "start it again while the server answers")
+    if policy.enforce == "refuse" and (found := creation_violation(tags, policy)):
+        return found
     author = tags.get("author", "")
     email = _EMAIL.fullmatch(author) if author.isprintable() else None
     if user is not None and user not in (author, email and email[1]):
@@ -68,6 +70,23 @@ def creation_refusal(tags: Mapping[str, str], policy: Policy, user: str | None) 
         fix = f"set AUTHOR to {user!r}, or log in as the author (MLFLOW_TRACKING_USERNAME)"
         return Violation(GATE, problem, fix)
     return None
+
+
+def creation_violation(tags: Mapping[str, str], policy: Policy) -> Violation | None:
+    """Return in what a new run with *tags* breaks *policy*; None if it does not."""
+    asked_now = policy.model_copy(update={"required_params": ()})  # params arrive in a later request
+    if found := violations(tags, {}, asked_now):
+        return Violation(GATE, f"this run could not be reproduced ({summary(found)})", _START_ANEW)
+    if policy.offline_runs == "refuse" and OFFLINE_TAG in tags:
+        problem = "this run was begun offline and the policy says `offline_runs: refuse`"
+        return Violation(GATE, problem, "start it again while the server answers")
+    return None
+
+
+def noted(tags: Mapping[str, str], problem: str) -> str:
+    """Return the text of `VIOLATIONS_TAG` for a run that has *tags* and the *problem* too."""
+    before, new = tags.get(VIOLATIONS_TAG, ""), recordable(problem)
+    return before if new in before else f"{before}; {new}".removeprefix("; ")[:_LONGEST_NOTE]
 
 
 def id_refusal(chosen: str) -> Violation | None:

@@ -25,6 +25,8 @@ MLFLOW_TAGS = {
     "mlflow.source.git.commit": "git_commit",
     "mlflow.user": "author",
 }
+# Of an experiment: MLflow's page shows columns for trained models then, and not those for language models.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # Equal on a run and its reproduction. The config may differ: it may name another path of the same data.
 MADE_FROM = ("git_commit", "data_version", "lock_digest")
 # Which code ran, and on which data, packages and config.
@@ -35,6 +37,7 @@ RESTATED = frozenset({"config_digest", "data_version", "manifest_digest"})
 # --- Life of a run.
 PARENT_TAG = "mlflow.parentRunId"
 FAILURE_TAG = "failure"  # why a run ended early
+VIOLATIONS_TAG = "policy_violations"  # what breaks the policy, where that only records (`enforce: record`)
 SUPERSEDED_TAG = "superseded_by"  # on a trial of a sweep that finished twice: the run that counts
 
 # --- Reproduction. On the reproduction: the original run, the verdict, and the differences.

@@ -18,6 +18,8 @@ from ..tags import FAILURE_TAG, PROCESS_TAG
 from ..tracking.recorded import find_run, model_outputs, pages, read_run, readable
 from ..tracking.store import connect, reachable
 from ..tracking.validation import judge
+from .weeks import Week, week_of, weeks
+from .weeks import draw as draw_weeks
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Class = Literal["complies", "does not comply", "ended without a result", "running", "waiting", "died", "unknown"]
 _DEATH = "its process was killed, or the machine went down; closed by `repro audit --close-dead`"
 _ELSEWHERE = "running on another machine, or recorded without the name of its process"
+_PAGE = 250  # runs in memory at a time
 # In the order of urgency; runs that comply are only counted.
 _LISTED: tuple[Class, ...] = ("died", "does not comply", "unknown", "waiting", "running", "ended without a result")
 _PLURALS = {"complies": "comply", "does not comply": "do not comply"}
@@ -35,11 +38,12 @@ _PLURALS = {"complies": "comply", "does not comply": "do not comply"}
 
 @dataclass(frozen=True)
 class Audited:
-    """One run: its class, and why, in the words of the checks that fail."""
+    """One run: its class, and why, in the words of the checks that fail. week: in which it began, as ``2026-W48``."""
 
     run_id: str
     experiment: str
     author: str
+    week: str
     status: str
     verdict: Class
     problems: tuple[str, ...]
@@ -74,6 +78,12 @@ class Audit:
         return self.exit_status == 0
 
     @property
+    def weeks(self) -> tuple[Week, ...]:
+        """The finished runs of each week, and how many of them comply."""
+        judged = {"complies": True, "does not comply": False}
+        return weeks((run.week, judged[run.verdict]) for run in self.runs if run.verdict in judged)
+
+    @property
     def exit_status(self) -> int:
         verdicts = {run.verdict for run in self.runs}
         if verdicts & {"does not comply", "died"} or any(alias.problems for alias in self.aliases):
@@ -91,10 +101,11 @@ def audit(experiment: str | None = None, *, close_dead: bool = False) -> Audit:
     client = connect()
     place = without_credentials(client.tracking_uri)
     waiting = tuple(run.run_id for run in waiting_runs() if run.uri == place)
-    runs = list(_runs(client, experiment))
-    audited = tuple(_audited(client, *each, policy, waiting, close_dead) for each in counted(runs, "checking the runs"))
+    runs = counted(_runs(client, experiment), "checking the runs")
+    audited = [_audited(client, *each, policy, waiting, close_dead) for each in runs]
     aliases = () if experiment else tuple(_aliases(client, policy))
-    return Audit(place, audited, aliases, waiting)
+    # By id: a run that begins while the audit reads the pages of the store shows the last run of a page again.
+    return Audit(place, tuple({run.run_id: run for run in audited}.values()), aliases, waiting)
 
 
 def _aliases(client: "MlflowClient", policy: Policy) -> Iterator[AuditedAlias]:
@@ -128,14 +139,15 @@ def _version_problems(client: "MlflowClient", model: str, number: str) -> list[V
 
 
 def _runs(client: "MlflowClient", experiment: str | None) -> "Iterator[tuple[Experiment, Run]]":
-    """Yield every run, with its experiment."""
+    """Yield every run, with its experiment; no more than one page of runs is in memory."""
     with reachable(client.tracking_uri):
         experiments = list(pages(client.search_experiments))
         if experiment is not None and (only := client.get_experiment_by_name(experiment)) is None:
             names = ", ".join(sorted(each.name for each in experiments)[:10])
             refuse("experiment", f"there is no {experiment!r}", f"take one of these: {names}")
         for each in experiments if experiment is None else [only]:
-            yield from ((each, run) for run in pages(client.search_runs, experiment_ids=[each.experiment_id]))
+            options = {"experiment_ids": [each.experiment_id], "max_results": _PAGE}
+            yield from ((each, run) for run in pages(client.search_runs, **options))
 
 
 def _audited(
@@ -158,7 +170,8 @@ def _audited(
         else:
             problems = tuple(f"{check.name}: {check.detail}" for check in validation.checks if not check.holds)
             verdict = "does not comply" if problems else "complies"
-    return Audited(run.info.run_id, experiment.name, tags.get("author", ""), status, verdict, problems)
+    week = week_of(run.info.start_time)
+    return Audited(run.info.run_id, experiment.name, tags.get("author", ""), week, status, verdict, problems)
 
 
 def _closed(client: "MlflowClient", run: "Run") -> "Run":
@@ -194,7 +207,8 @@ def _by_status(tags: dict[str, str], status: str, waits: bool) -> tuple[Class, t
 def show_audit(audit: Audit, as_json: bool) -> None:
     """Print *audit*: for people a count of each class, and every run that does not comply with the reason."""
     counts = Counter(run.verdict for run in audit.runs)
-    data = asdict(audit) | {"counts": counts, "holds": audit.holds}
+    weeks = [asdict(week) for week in audit.weeks]
+    data = asdict(audit) | {"counts": counts, "weeks": weeks, "holds": audit.holds}
     emit(as_json, lambda: data, lambda console: _draw(console, audit, counts))
 
 
@@ -215,6 +229,7 @@ def _draw(console: "Console", audit: Audit, counts: Counter[str]) -> None:
             name = f"{alias.alias} of {alias.model}\nversion {alias.version}"
             table.add_row(name, "\n".join(alias.problems))
         console.print(table)
+    draw_weeks(console, audit.weeks)
     classes = ", ".join(_counted(verdict, counts[verdict]) for verdict in ("complies", *_LISTED) if counts[verdict])
     console.print(f"{_number(audit.runs, 'run')} in {audit.place}: {classes or 'nothing to check'}.")
     if audit.waiting:

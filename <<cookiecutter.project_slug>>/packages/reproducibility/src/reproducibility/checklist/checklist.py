@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from . import commit, config, data, parameters, requirements, seed
 from .item import Item, Observation, State, assess
+from .pull_request import PullRequest
 from .review import Review, begin
 
 _ITEMS: tuple[tuple[str, str, Callable[[Review], Iterator[Observation]]], ...] = (
@@ -35,13 +35,12 @@ class Checklist:
         return 1 if State.FAILS in states else 2 if State.UNKNOWN in states else 0
 
 
-def check(reference: str | None, event: Path | None, base: str | None, *, prove: bool) -> Checklist:
+def check(reference: str | None, request: PullRequest | None, base: str | None, *, prove: bool) -> Checklist:
     """Inspect every item for the commit that is checked out and the run that is shown for it (see `review.begin`).
 
-    prove: reproduce the run if it has no reproduction yet. Raises Refused for a *reference* or an *event* that names
-    nothing.
+    prove: reproduce the run if it has no reproduction yet. Raises Refused for a *reference* that names nothing.
     """
-    review = begin(reference, event, base, prove=prove)
+    review = begin(reference, request, base, prove=prove)
     items = tuple(assess(key, title, partial(inspect, review)) for key, title, inspect in _ITEMS)
     shown = review.shown
     run_id = shown.recorded.run.info.run_id if shown else None

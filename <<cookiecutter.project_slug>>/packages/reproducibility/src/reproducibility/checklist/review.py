@@ -20,7 +20,7 @@ from ..tracking.recorded import RecordedRun, find_run, origin_differences, outer
 from ..tracking.store import connect, reachable
 from ..tracking.validation import Validation, judge
 from .ancestry import DEEPEN, changed, is_shallow, require_ancestor
-from .pull_request import PullRequest, named_run, read_event
+from .pull_request import PullRequest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ class Shown:
 class Review:
     """What is under review.
 
-    head: the commit that is checked out. request: the pull request or push that GitHub reported, if any. base: what
+    head: the commit that is checked out. request: what GitHub reported, if anything. base: what
     the commit is compared with, as the user named it; None if with nothing. absence: why there is no run.
     """
 
@@ -83,13 +83,12 @@ class Review:
         return self.shown
 
 
-def begin(reference: str | None, event: Path | None, base: str | None, *, prove: bool) -> Review:
-    """Return what is under review: the run that *reference* means, else the one that *event* names, else the newest.
+def begin(reference: str | None, request: PullRequest | None, base: str | None, *, prove: bool) -> Review:
+    """Return what is under review: the run that *reference* means, else the one that *request* names, else the newest.
 
-    Raises Refused if *reference* or *event* cannot be used, or if there is no commit. Why there is no run is otherwise
+    Raises Refused if *reference* cannot be used, or if there is no commit. Why there is no run is otherwise
     recorded in the review.
     """
-    request = read_event(event) if event else None
     if (head := commit_id(PROJECT_ROOT, "HEAD")) is None:
         fix = f"work in a clone of the project; {PROJECT_ROOT} is no git repository with a commit"
         refuse("commit", "there is no commit to review", fix)
@@ -100,8 +99,8 @@ def begin(reference: str | None, event: Path | None, base: str | None, *, prove:
         client = connect()
         if reference is not None:
             run = find_run(client, reference)
-        elif request and request.text is not None:
-            run = find_run(client, named_run(request.text))
+        elif request and (named := request.named_run()) is not None:
+            run = find_run(client, named)
         else:
             run = _newest(client, PROJECT_ROOT, head)
     except StoreEmpty:

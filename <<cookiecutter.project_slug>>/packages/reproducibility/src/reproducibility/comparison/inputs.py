@@ -1,5 +1,6 @@
 """The inputs of two runs: in what they differ, and what of them cannot be compared."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,14 @@ def beside_code(a: VerifiedRun, b: VerifiedRun) -> Iterator[Found]:
     yield from _surroundings(a, b)
 
 
+def _arguments(run: VerifiedRun) -> str | None:
+    """Return the arguments of the run's script as one line; None if its config stands for them."""
+    start = (run.manifest or {}).get("start") or {}
+    return shlex.join(start["arguments"]) if start.get("arguments") else None
+
+
 def _config(a: VerifiedRun, b: VerifiedRun) -> Iterator[Found]:
+    yield from differing("config", *({"arguments of the script": _arguments(run)} for run in (a, b)))
     if a.config is not None and b.config is not None:
         yield from differing("config", a.config, b.config, sorted((a.config.keys() | b.config.keys()) - _NOT_CONFIG))
         return

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ MAX_BYTES = 1024 * 1024
 # The sections of TEAM_FILE that hold for the whole team. No experiment may change them. Each with the fix to propose.
 TEAM_FILE = "base.yaml"
 TEAM_SECTIONS = {
+    "data_source": "it belongs in configs/base.yaml, for everyone",
     "policy": "the policy belongs in configs/base.yaml, for everyone",
     "tracking": "it belongs in configs/base.yaml, for everyone; "
     "MLFLOW_TRACKING_URI in the environment changes the server for one run",
@@ -206,17 +207,18 @@ def _stack(layers: Iterable[_Layer]) -> _Layer:
     values: dict[str, Any] = {}
     marks: Marks = {}
     for layer in layers:
-        values = _merge(values, layer.values)
+        values = merged(values, layer.values)
         marks |= layer.marks
     return _Layer(values, marks)
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
+def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of *below* with those of *above*, which win; dicts are merged key by key."""
+    result = dict(below)
     for name, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(name), dict)
-        merged[name] = _merge(below[name], value) if both else value
-    return merged
+        result[name] = merged(below[name], value) if both else value
+    return result
 
 
 def _validate(values: Any, model: type[M], marks: Marks, sources: Sequence[str], prefix: KeyPath = ()) -> M:

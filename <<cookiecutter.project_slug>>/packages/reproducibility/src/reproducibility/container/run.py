@@ -6,7 +6,7 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -19,9 +19,10 @@ from ..errors import refuse
 from ..project import PROJECT_ROOT
 from ..provenance.data import data_path
 from ..provenance.data_place import require_place
-from ..provenance.gather import author, entry_point
+from ..provenance.gather import author
+from ..provenance.start import entry_point
 from ..reproduce.environment import child_variables
-from ..reproduce.process import Process, limited
+from ..reproduce.process import Process, limited, restarted, started_in
 from ..tracking.recorded import RecordedRun
 from ..tracking.store import FILE, is_offline, tracking_uri, unavailable
 from .engine import Program, find_engine
@@ -93,9 +94,10 @@ def reproduction_process(
         name: value for name, value in variables.items() if value is not None
     }
     settings = _settings(engine, tracking_uri(), mounts, variables)
-    arguments = limited(recorded, recorded.manifest["entry_point"], "--config", _CONFIG)
+    arguments = limited(recorded, *restarted(recorded, PurePosixPath(_APP), _CONFIG))
+    settings.append(f"--workdir={started_in(recorded, PurePosixPath(_APP))}")
     command = [*engine.command, "run", *settings, "--entrypoint=python", image, *arguments]
-    return Process(command, project, variables | {"CONTAINER_IMAGE": image})
+    return Process(command, project, variables | {"CONTAINER_IMAGE": image}, recorded.manifest["entry_point"])
 
 
 def _settings(engine: Program, uri: str, mounts: Sequence[str], variables: Iterable[str]) -> list[str]:

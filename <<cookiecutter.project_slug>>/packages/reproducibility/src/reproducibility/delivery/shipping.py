@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from filelock import Timeout
 
 from ..secrets import recordable
-from ..tags import FAILURE_TAG
+from ..tags import EXPERIMENT_TAGS, FAILURE_TAG
 from . import offline
 from .batch import MOST, Batch, pairs
 from .journal import Journal, journals_inside
@@ -267,10 +267,11 @@ class _Shipment:
         try:
             self.server.tell(f"{API}/runs/update", {"run_id": self.journal.run_id, **end})
         except RefusedByServer:
+            # Asked first: if the server is away now, the end is sent again, and refused again.
+            is_closed = self._is_closed()
             self._note(log, offset)
-            if not self._is_closed():
-                raise
-            self.journal.remove()
+            if is_closed:
+                self.journal.remove()
             raise
         self._note(log, offset)
         # Notes that were added to the run after its end, while the server was away.
@@ -296,4 +297,5 @@ def _experiment_id(server: Server, name: str) -> str:
     except RefusedByServer as refused:
         if not refused.says_there_is_none:
             raise
-        return server.tell(f"{API}/experiments/create", {"name": name})["experiment_id"]
+        body = {"name": name, "tags": pairs(EXPERIMENT_TAGS)}
+        return server.tell(f"{API}/experiments/create", body)["experiment_id"]

@@ -33,14 +33,17 @@ from ..rules import (
     CLOSED_TAGS,
     change_refusal,
     creation_refusal,
+    creation_violation,
     ending_refusal,
     finish_refusal,
     frozen,
     id_refusal,
     inherited,
     membership_refusal,
+    noted,
     outward,
     token_refusal,
+    why_unsuccessful,
 )
 from ..secrets import recordable
 from ..tags import (
@@ -55,6 +58,7 @@ from ..tags import (
     TOKEN_DIGEST_TAG,
     TOKEN_TAG,
     VERDICT_TAGS,
+    VIOLATIONS_TAG,
 )
 from .chosen_id import chosen_id
 from .guarded import GuardedRun, TooLarge, evidence
@@ -143,6 +147,8 @@ class Gated:
         if login := current_login():
             given["mlflow.user"] = given.get("author", "")
         refuse_request(creation_refusal(given, self.policy, login))
+        if broken := creation_violation(given, self.policy):  # and the policy only records that
+            given[VIOLATIONS_TAG] = noted(given, broken.problem)
         own = [RunTag(key, value) for key, value in given.items()]
         with chosen_id(chosen):
             return super().create_run(experiment_id, login or user_id, start_time, own, run_name)
@@ -191,18 +197,24 @@ class Gated:
     def _change_status(self, run_id: str, wanted: str, end_time: int | None) -> tuple[RunInfo, Violation | None]:
         """Give a run the status *wanted*, or FAILED if it may not finish; return the run and why it may not.
 
+        A policy that only records what breaks it lets the run finish, with a tag that says so.
+
         Raises MlflowException, and changes nothing, if the run may not end now or has ended already. What the run is
         judged by is read in the transaction that writes the status.
         """
         with self.ManagedSessionMaker(read_only=False) as session:
             row = self._get_run(session, run_id)
             super()._check_run_is_active(row)
-            now, run, violation = row.status, _guarded(row), None
+            now, run = row.status, _guarded(row)
             if now in CLOSED:
                 refuse_request(change_refusal(f"it cannot become {wanted}", run_id, now))
             if wanted in CLOSED:
                 refuse_request(ending_refusal(run.tags, run_id, wanted))
-            if wanted == "FINISHED" and (violation := self._finish_violation(run)):
+            violation = self._finish_violation(run) if wanted == "FINISHED" else None
+            if violation and self.policy.enforce == "record" and why_unsuccessful(run.tags) is None:
+                session.merge(SqlTag(run_uuid=run_id, key=VIOLATIONS_TAG, value=noted(run.tags, violation.problem)))
+                violation = None
+            elif violation:
                 wanted = "FAILED"
                 session.merge(SqlTag(run_uuid=run_id, key=FAILURE_TAG, value=recordable(violation)))
             values = {"status": wanted} | ({"end_time": end_time} if end_time is not None else {})

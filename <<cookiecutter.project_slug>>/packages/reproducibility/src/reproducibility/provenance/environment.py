@@ -189,9 +189,10 @@ def _drift(root: Path, locked: dict[str, str], installed: dict[str, _Installed])
     own = own_packages(root).keys()
     for name in sorted(installed.keys() - locked.keys() - tools - _INSTALLERS):
         version, dist = installed[name]
-        if name not in own:
+        place = installed_in_place(dist)
+        if name not in own and place != root:
             found.append(Drift(name, None, version))
-        elif installed_in_place(dist) is None and any(file.suffix == ".py" for file in dist.files or ()):
+        elif place is None and any(file.suffix == ".py" for file in dist.files or ()):
             found.append(Drift(name, None, f"{version} (a copy, not the project's own files: nox -s dev)"))
     return tuple(found)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,6 +26,8 @@ from .data import DataVersion, current_data
 from .environment import Environment, environment
 from .numerics import Numerics, numerics
 from .seeding import Seeding, plan
+from .start import Start, entry_point, start
+from .template import Template, template
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_REQUESTEDFOR", "CIRCLE_USERNAME")
 
@@ -57,6 +58,8 @@ class Provenance:
     numerics: Numerics | None
     seeding: Seeding | None
     entry_point: str | None
+    start: Start
+    template: Template | None
     refusals: tuple[Violation, ...]
 
     @property
@@ -115,6 +118,8 @@ class Provenance:
             "overrides": self.overrides,
             "policy": self.policy.model_dump(mode="json"),
             "entry_point": self.entry_point,
+            "start": asdict(self.start),
+            "template": self.template.described() if self.template else None,
         }
         return json.loads(canonical(manifest))  # tuples become lists, as in the manifest that is read back
 
@@ -163,8 +168,18 @@ def gather(config: Config | Mapping[str, Any]) -> Provenance:
         numerics=attempt(numerics),
         seeding=attempt(lambda: plan(values.get("seed"))),
         entry_point=entry_point(),
+        start=start(),
+        template=_template(),
         refusals=tuple(refusals),  # last: the calls of `attempt` above fill the list
     )
+
+
+def _template() -> Template | None:
+    """Return the template of the project; None if the project notes none, as one that joined without a template."""
+    try:
+        return template(PROJECT_ROOT)
+    except Refused:
+        return None
 
 
 def _in_the_project(files: Iterable[Path]) -> tuple[str, ...]:
@@ -199,11 +214,3 @@ def _author(settings: Settings) -> str:
             fix = 'give the container your name: -e AUTHOR="Your Name <you@example.com>"'
         refuse("author", "nobody is named as the author of this run", fix)
     return as_utf8(named)
-
-
-def entry_point() -> str | None:
-    """The script that was started, relative to the project root; None for a notebook, ``-c`` or a script elsewhere."""
-    script = Path(sys.argv[0]).resolve()
-    # A launcher such as pytest's is no script of the project, even if the environment lies in the project's folder.
-    is_own = script.is_relative_to(PROJECT_ROOT) and not script.is_relative_to(Path(sys.prefix).resolve())
-    return script.relative_to(PROJECT_ROOT).as_posix() if is_own and script.is_file() else None

@@ -2,9 +2,12 @@
 
 The interface that older commits must support. The code of every commit is started like this, however old it is:
 
-- command: ``python ENTRY_POINT --config FILE``. ENTRY_POINT is the script that the run was started from; FILE holds the
-  resolved config of the run.
-- working directory: the root of the project, in a checkout of the run's commit and patch.
+- command: ``python ENTRY_POINT --config FILE`` for the command of an experiment, and for runs whose manifest does not
+  say how they were started. ENTRY_POINT is the script that the run was started from; FILE holds the resolved config of
+  the run. Every other script is started with the arguments in the run's manifest: ``python ENTRY_POINT ARGUMENTS``,
+  ``python -m MODULE ARGUMENTS``, or an installed command of the project's packages.
+- working directory: the folder of a checkout of the run's commit and patch that the run was started in; the root of the
+  project for the command of an experiment, and for a run that was started elsewhere.
 - import path: the code of the project and of each package in its folder packages/, and their metadata. Through the
   metadata MLflow finds the entry points of that commit: the gate and the provider of tags.
 - ``MLFLOW_TRACKING_URI``: the store that takes the new run.
@@ -28,8 +31,8 @@ import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from ..delivery.journal import JOURNAL_VARIABLE, root
 from ..errors import refuse
@@ -60,16 +63,50 @@ _LIMIT += "os.sched_setaffinity(0, random.sample(free, min(most, len(free)))); "
 _LIMIT += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 
 
+# Starts an installed command by its name. The environment of a reproduction has its metadata, and no file for it.
+_COMMAND = "import sys; from importlib.metadata import entry_points; sys.argv = sys.argv[1:]; "
+_COMMAND += "sys.exit([*entry_points(group='console_scripts', name=sys.argv[0])][0].load()())"
+
+P = TypeVar("P", bound=PurePath)
+
+
 @dataclass(frozen=True)
 class Process:
     """A command, its working directory, and the variables that it gets beside those of this process.
 
-    A variable whose value is None is taken away.
+    A variable whose value is None is taken away. script: what the command runs, for messages.
     """
 
     command: Sequence[str]
     folder: Path
     variables: Mapping[str, str | None]
+    script: str
+
+
+def restarted(recorded: RecordedRun, project: PurePath, config: str) -> list[str]:
+    """Return the arguments with which Python starts the entry point of *recorded* in *project* once more.
+
+    *config* is the path of a file with the resolved config of the run.
+    """
+    start = recorded.manifest.get("start") or {}
+    if start.get("module"):
+        how = ["-m", start["module"]]
+    elif start.get("command"):
+        how = ["-P", "-c", _COMMAND, start["command"]]  # -P: as in a command, the working folder is no place of modules
+    else:
+        how = [str(project / recorded.manifest["entry_point"])]
+    return [*how, *(["--config", config] if repeats_config(recorded) else start["arguments"])]
+
+
+def repeats_config(recorded: RecordedRun) -> bool:
+    """Whether a reproduction of *recorded* is given its config as a file, and not the arguments that the run had."""
+    return (recorded.manifest.get("start") or {}).get("arguments") is None
+
+
+def started_in(recorded: RecordedRun, project: P) -> P:
+    """Return the folder of *project* in which *recorded* is started once more."""
+    start = recorded.manifest.get("start") or {}
+    return project if repeats_config(recorded) else project / (start["folder"] or ".")
 
 
 def contract(attempt: str, recorded: RecordedRun) -> dict[str, str | None]:
@@ -104,27 +141,31 @@ def local_process(
     *metadata* is a folder to make. It takes the metadata of the project and of its packages, which are not installed
     into the environment: other commits with the same lock share the environment.
     """
-    packages = own_packages(project).values()
+    packages = set(own_packages(project).values())
+    if (project / "setup.py").is_file():
+        packages.add(project)
     metadata.mkdir()
-    for package in packages:
+    for package in sorted(packages):
         _write_metadata(python, package, metadata)
-    code = [package / "src" if (package / "src").is_dir() else package for package in packages]
+    # The project itself too where it is no package: its scripts may import each other from its root.
+    code = [place / "src" if (place / "src").is_dir() else place for place in sorted({project, *packages})]
     own = {
         "PYTHONPATH": os.pathsep.join(map(str, [*code, metadata])),
         "PATH": os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)]),
         ROOT_VARIABLE: str(project),
         JOURNAL_VARIABLE: str(root()),  # the folder of the reproduction is removed
     }
-    arguments = [str(project / recorded.manifest["entry_point"]), "--config", str(config)]
+    arguments = restarted(recorded, project, str(config))
     if hasattr(os, "sched_setaffinity"):
         arguments = limited(recorded, *arguments)
-    return Process([str(python), *arguments], project, {**variables, **own})
+    folder, script = started_in(recorded, project), recorded.manifest["entry_point"]
+    return Process([str(python), *arguments], folder, {**variables, **own}, script)
 
 
 def _write_metadata(python: Path, package: Path, into: Path) -> None:
     """Let the build backend of *package* write its metadata (name, version, entry points) into the folder *into*."""
-    with (package / "pyproject.toml").open("rb") as file:
-        build = tomllib.load(file).get("build-system", {})
+    file = package / "pyproject.toml"
+    build = tomllib.loads(file.read_text("utf-8")).get("build-system", {}) if file.is_file() else {}
     backend = build.get("build-backend", "setuptools.build_meta").partition(":")[0]
     command = [str(python), "-c", _WRITE_METADATA, backend, str(into)]
     done = subprocess.run(command, cwd=package, env=child_variables(), capture_output=True, check=False, text=True)
@@ -156,9 +197,10 @@ def run_process(client: "MlflowClient", interruption: Interruption, attempt: str
             lines = kept.read().decode("utf-8", "replace").splitlines()
             print(*lines[-_SHOWN_LINES:], sep="\n", end="\n" * bool(lines), file=sys.stderr)
     if not runs:
-        script = next((part for part in process.command if part.endswith(".py")), process.command[0])
-        problem = f"{Path(script).name} ended with status {status} before it recorded a run"
-        fix = "its output stands above; a script that can be reproduced takes `--config FILE`, as scripts/train.py does"
+        problem = f"{PurePosixPath(process.script).name} ended with status {status} before it recorded a run"
+        fix = (
+            "its output stands above; look for what the script needs and nothing records, such as a file or a variable"
+        )
         refuse("entry point", problem, fix)
     return runs
 

@@ -33,6 +33,10 @@ def require_evidence(recorded: RecordedRun) -> None:
     if manifest["entry_point"] is None:
         fix = "put its code into a script in scripts/, and record it once more"
         refuse(run, "it was started from no file, so its code is in no commit", fix)
+    if hidden := (manifest.get("start") or {}).get("hidden"):
+        numbers = " and ".join(str(position + 1) for position in hidden)
+        fix = "let the script read secrets from the environment, and record it once more"
+        refuse(run, f"its script was given a secret as argument {numbers}, and nothing records secrets", fix)
 
 
 def record_problems(recorded: RecordedRun) -> Iterator[Violation]:

@@ -40,7 +40,7 @@ from ..tracking.store import connect, reachable, run_page
 from .checkout import checkout
 from .data import levels_above, recover
 from .environment import environment_cache, interpreter, locked_environment
-from .process import Process, contract, local_process, run_process
+from .process import Process, contract, local_process, repeats_config, run_process
 from .record import origin_problems, record_problems, require_evidence
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def _reproduce(reference: str, force: bool, data: Path | None, launch: Launch | 
         place.mkdir(parents=True, exist_ok=True)
         with checkout(PROJECT_ROOT, original, place) as project, _signals_held_at_the_end(interruption):
             values = recover(original, project, PROJECT_ROOT, data, scratch)
+            if values != original.values and not repeats_config(original):
+                place, fix = original.values["data"]["path"], "bring the data there; or let data.path be relative"
+                refuse("data.path", f"the script of this run takes no config, and reads its data from {place}", fix)
             runs = _run_entry_point(client, interruption, original, values, project, scratch, force, launch)
             reproduction = read_run(client, _select_reproduction(client, runs, original, values))
             differences = list(origin_problems(original, reproduction))

@@ -27,6 +27,7 @@ from ..provenance.gather import gather
 from ..tags import PARENT_TAG, PROCESS_TAG
 from .fluent import find_open_runs_first
 from .open_runs import open_runs
+from .ramp import only_records, tag_of
 from .store import tracking_uri
 
 # Where the configuration names no usable store, MLflow keeps its own default: an import must not fail for that.
@@ -83,6 +84,8 @@ class ProvenanceContext:
             # MLflow's own provider takes the address of the remote as it is, with a token that it may contain.
             address = {"mlflow.source.git.repoURL": provenance.git.remote} if provenance.git else {}
             tags = {**provenance.tags, **address, PROCESS_TAG: this_process()}
+            if only_records(provenance.policy):
+                tags |= tag_of(refusals, tags)
             if provenance.git and provenance.git.dirty:
                 changes = "the work tree has changes, and a plain run does not record them"
                 refusals += (Violation("uncommitted_changes", changes, "call `log_reproducibility_info()` in it"),)

@@ -23,6 +23,7 @@ from ..provenance.gather import Provenance, gather
 from ..secrets import secrets_in
 from ..tags import MLFLOW_TAGS, PROVENANCE_TAGS, REPRODUCES
 from .context import run_context
+from .ramp import only_records, warn
 
 # MLflow cuts a longer value without a warning.
 _LONGEST = {"tag": 8000, "param": 6000}
@@ -34,20 +35,24 @@ _KEY = re.compile(r"[\w.\-/ :]+")
 _looked_at: tuple[Policy, frozenset[str]] | None = None
 
 
-def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False) -> Provenance:
-    """Return the provenance of a run of *config* with the extra *tags*; raises Refused with every violation.
+def preflight(
+    config: Config | Mapping[str, Any], tags: Mapping[str, str], *, begun: bool = False
+) -> tuple[Provenance, list[Violation]]:
+    """Return the provenance of a run of *config* with the extra *tags*, and the violations that the run goes on with.
 
     begun: the run was created before and is in an experiment already, so that the config need not name one.
+
+    Raises Refused with every violation. If the policy only records violations, it raises Refused only for what MLflow
+    could not record and for secrets.
     """
     require_working_directory()
     if not isinstance(config, Config | Mapping):
         fix = "load it: `load(Path('configs/experiment.yaml'), ExperimentConfig)`"
         refuse("config", f"it is of type {type(config).__name__}, not a config", fix)
     provenance = gather(config)
+    unfit = [*_set_by_hand(tags), *([] if begun else _without_experiment(provenance))]
     found = [
         *provenance.refusals,
-        *_set_by_hand(tags),
-        *([] if begun else _without_experiment(provenance)),
         *(unrecorded_code(provenance.policy) if provenance.git else []),
         *_uncommitted_config(provenance, config),
         *_environment_drift(provenance),
@@ -55,27 +60,28 @@ def preflight(config: Config | Mapping[str, Any], tags: Mapping[str, str], *, be
         *unexpected(provenance),
     ]
     if problem := _unrecordable(provenance.values):
-        raise Refused([*found, problem])
+        raise Refused([*found, *unfit, problem])
     found += _oversized(provenance)
     text = {key: str(value) for key, value in tags.items()}
-    found += [
+    unfit += [
         Violation(key, f"the tag is {value!r}, not text", f"write it as {text[key]!r}")
         for key, value in tags.items()
         if not isinstance(value, str)
     ]
     all_tags = text | provenance.tags
-    found += [*_unfit("tag", all_tags), *_unfit("param", provenance.params)]
+    unfit += [*_unfit("tag", all_tags), *_unfit("param", provenance.params)]
     required = violations(all_tags, provenance.params, provenance.policy)
     found += [violation for violation in required if violation.key not in provenance.unknown]
-    if found:
-        raise Refused(found)
+    if unfit or (found and not only_records(provenance.policy)):
+        raise Refused([*found, *unfit])
+    warn(found)
     if provenance.entry_point is None:
         click.echo(
             "Warning: this run was started from no file of the project, so its code is in no commit, and "
             "`repro validate` will fail. To record a run that passes, put the code into a script in scripts/.",
             err=True,
         )
-    return provenance
+    return provenance, found
 
 
 def unrecorded_code(policy: Policy) -> list[Violation]:

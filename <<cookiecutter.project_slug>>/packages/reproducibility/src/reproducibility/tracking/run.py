@@ -1,25 +1,21 @@
 """A tracked run: it carries its provenance from its first request, and is FINISHED only if it does so at its end."""
 
 import asyncio
-import json
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config.loader import Config
+from ..config.loader import Config, merged
 from ..delivery.registry import journal_of
 from ..delivery.sync import ship_leftovers
 from ..digest import digest
 from ..display import say
 from ..errors import Refused, RunIncomplete, Violation, gate_violation, refuse
-from ..evidence import EVIDENCE
-from ..policy import violations
+from ..policy import Policy, violations
 from ..process import this_process
 from ..project import team_defaults, team_policy
 from ..provenance.data import changes_since
@@ -32,7 +28,10 @@ from .models import refused_models, trust_by_policy
 from .open_runs import has_unplaced, innermost_of_thread, is_in_view, opened
 from .patience import short_waits
 from .preflight import preflight, unrecorded_code
+from .ramp import note, only_records, tag_of
+from .record import record
 from .store import connect, experiment_id, is_offline, reachable, unavailable
+from .title import NOTE_TAG, description, title
 from .trial import take_trial
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
 
 # mlflow is imported inside the functions, after the checks: a refusal must not wait seconds for an import.
-
-_BATCH = 100  # MLflow accepts so many params in one request
 
 
 @contextmanager
@@ -63,7 +60,7 @@ def tracked_run(
     """
     _require_own_task()
     say("looking at the commit, the data and the environment ...")
-    provenance = preflight(config, tags or {})
+    provenance, broken = preflight(config, tags or {})
     say("opening the tracking store ...")
     client = connect(create=True)
     import mlflow
@@ -78,8 +75,8 @@ def tracked_run(
     token = secrets.token_hex(16)
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
     trial = take_trial() if parent is None else None
-    all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {})}
-    run_name = run_name or (trial.name if trial else None)
+    all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {}), **tag_of(broken, {})}
+    run_name = run_name or title(provenance)
     process = os.getpid()
     with Interruption() as interruption, ExitStack() as block:
         with reachable(client.tracking_uri), tags_given():
@@ -90,15 +87,15 @@ def tracked_run(
         try:
             interruption.release()
             with reachable(client.tracking_uri):
-                _log(client, run_id, provenance)
-            provenance.seeding.apply()
+                record(client, run_id, provenance, tags=_described(provenance, run_id, all_tags))
+            _seed(provenance)
             block.enter_context(opened(run_id, run.info.experiment_id, provenance.tags))
             say(f"run {run_id} is recording")
             yield run
             if process != os.getpid():  # a forked child that goes on behind the block: the run is not the child's
                 return
             with reachable(client.tracking_uri):
-                _require_unchanged(_as_recorded(client, run_id), provenance)
+                _require_unchanged(client, _as_recorded(client, run_id), provenance)
             interruption.hold()
             with reachable(client.tracking_uri):
                 client.set_tag(run_id, TOKEN_TAG, token)
@@ -144,25 +141,41 @@ def _raised_for(error: BaseException, uri: str) -> BaseException:
 def log_reproducibility_info(config: Config | Mapping[str, Any] | None = None) -> None:
     """Give the active MLflow run the tags, params and evidence of *config*, by default of configs/base.yaml.
 
+    A mapping, such as ``vars(args)`` or ``{"arguments": vars(args)}``, is laid over the values of configs/base.yaml.
+
     For code that has its own ``with mlflow.start_run():``. Seeds every library in use too. Threads that have no run of
     their own log into this run. Raises Refused with every violation; MLflow then ends the run as FAILED.
     """
     run = _active_run()
-    provenance = preflight(config if config is not None else team_defaults(), {}, begun=True)
+    if config is None or isinstance(config, Mapping):
+        config = merged(team_defaults(), config or {})
+    provenance, broken = preflight(config, {}, begun=True)
     import mlflow
 
     trust_by_policy()
     client = mlflow.MlflowClient()
     with reachable(client.tracking_uri):
-        _log(client, run.info.run_id, provenance, tags=provenance.tags)
-    provenance.seeding.apply()
+        described = _described(provenance, run.info.run_id, run.data.tags)
+        record(client, run.info.run_id, provenance, tags=provenance.tags | tag_of(broken, run.data.tags) | described)
+    _seed(provenance)
     log_into(run)
+
+
+def _described(provenance: Provenance, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tag with the description of the run, unless *tags* has one of the user's own."""
+    return {} if NOTE_TAG in tags else {NOTE_TAG: description(provenance, run_id)}
+
+
+def _seed(provenance: Provenance) -> None:
+    if provenance.seeding is not None:  # else the config has no seed, and the policy only records that
+        provenance.seeding.apply()
 
 
 def validate_required_tags() -> None:
     """Raise RunIncomplete if the active MLflow run lacks tags or params that the policy requires; it names each.
 
-    Also raises RunIncomplete if the run imported code that is neither in its record nor in the lock.
+    Also raises RunIncomplete if the run imported code that is neither in its record nor in the lock. If the policy only
+    records violations, they become a tag and a warning instead.
     """
     run = _active_run()
     import mlflow
@@ -172,7 +185,16 @@ def validate_required_tags() -> None:
         data = client.get_run(run.info.run_id).data
     policy = team_policy()
     found = [*violations(data.tags, data.params, policy), *refused_models(run.info.run_id), *unrecorded_code(policy)]
-    if found:
+    _enforce(client, run.info.run_id, data.tags, found, policy)
+
+
+def _enforce(
+    client: "mlflow.MlflowClient", run_id: str, tags: Mapping[str, str], found: list[Violation], policy: Policy
+) -> None:
+    """Raise RunIncomplete with *found*; if the policy only records violations, record them."""
+    if found and only_records(policy):
+        note(client, run_id, found, tags)
+    elif found:
         raise RunIncomplete(found)
 
 
@@ -185,36 +207,6 @@ def _active_run() -> "mlflow.ActiveRun":
     return run
 
 
-def _log(
-    client: "mlflow.MlflowClient", run_id: str, provenance: Provenance, tags: Mapping[str, str] | None = None
-) -> None:
-    """Log params (and *tags*) in one batch, the data version as the run's dataset, and the evidence."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
-
-    params = [Param(key, value) for key, value in provenance.params.items()]
-    client.log_batch(run_id, params=params[:_BATCH], tags=[RunTag(key, value) for key, value in (tags or {}).items()])
-    for start in range(_BATCH, len(params), _BATCH):
-        client.log_batch(run_id, params=params[start : start + _BATCH])
-    path = str(provenance.values["data"]["path"])
-    version = provenance.data.version
-    # MLflow keeps 36 characters of a dataset's digest. The whole version is in the dataset's source and in a tag.
-    source = json.dumps({"path": path, "version": version})
-    dataset = Dataset(Path(path).name, version.partition(":")[2][:32], "local", source)
-    inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-    try:
-        client.log_inputs(run_id, datasets=inputs)
-    except Exception as error:
-        # MLflow first asks whether the dataset is recorded and then adds it. When two runs do that at the same moment,
-        # the second one fails; when it tries again, the dataset is there.
-        if "IntegrityError" not in str(error):
-            raise
-        client.log_inputs(run_id, datasets=inputs)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in provenance.evidence.items():
-            Path(folder, name).write_bytes(content)
-        client.log_artifacts(run_id, folder, EVIDENCE)
-
-
 def _as_recorded(client: "mlflow.MlflowClient", run_id: str) -> "mlflow.entities.Run":
     """Return the run as it is now. A server with the gate judges at the end itself, and needs not be asked before."""
     journal = journal_of(run_id)
@@ -225,11 +217,15 @@ def _as_recorded(client: "mlflow.MlflowClient", run_id: str) -> "mlflow.entities
     return said_by_this_process(journal)
 
 
-def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> None:
-    """Raise RunIncomplete unless the run has the tags that it started with, and the data is what the run read."""
+def _require_unchanged(client: "mlflow.MlflowClient", run: "mlflow.entities.Run", provenance: Provenance) -> None:
+    """Raise RunIncomplete unless the run has the tags that it started with, and the data is what the run read.
+
+    If the policy only records violations, they are recorded; but a run that has ended already can only fail.
+    """
     recorded = run.data
     found = [*violations(recorded.tags, recorded.params, provenance.policy), *refused_models(run.info.run_id)]
-    if run.info.status != "RUNNING" or run.info.lifecycle_stage == "deleted":
+    has_ended = run.info.status != "RUNNING" or run.info.lifecycle_stage == "deleted"
+    if has_ended:
         problem = f"the run was ended ({run.info.status}) or deleted before its block was through"
         found.append(Violation("status", problem, "leave its end to `tracked_run`"))
     known = {violation.key for violation in found}
@@ -237,14 +233,16 @@ def _require_unchanged(run: "mlflow.entities.Run", provenance: Provenance) -> No
         if recorded.tags.get(key) != value and key not in known:
             problem = "this tag was changed while the run was going on"
             found.append(Violation(key, problem, "leave the run's own tags alone"))
-    found += changes_since(provenance.data, provenance.values, provenance.policy.data_not_versioned)
+    if provenance.data is not None:
+        found += changes_since(provenance.data, provenance.values, provenance.policy.data_not_versioned)
     if has_unplaced(run.info.run_id):
         problem = "a thread logged something while several runs were open, so it is in none of them"
         found.append(Violation("run_id", problem, "name the run there: mlflow.log_metric(..., run_id=run.info.run_id)"))
     # Also checked before the run; but a run imports most of its code while it runs.
     found += unrecorded_code(provenance.policy)
-    if found:
+    if has_ended:
         raise RunIncomplete(found)
+    _enforce(client, run.info.run_id, recorded.tags, found, provenance.policy)
 
 
 def _end(client: "mlflow.MlflowClient", run_id: str, parent: "mlflow.ActiveRun | None", status: str) -> None:

@@ -19,6 +19,7 @@ from ..errors import Refused, StoreEmpty, StoreUnavailable, gate_violation, in_p
 from ..project import BASE_CONFIG, PROJECT_ROOT, team_policy
 from ..provenance.code import inside_image
 from ..secrets import recordable, without_credentials
+from ..tags import EXPERIMENT_TAGS
 from .patience import short_waits
 from .schema import schema_problem
 
@@ -166,7 +167,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return client.create_experiment(name, artifact_location=artifacts_beside(uri))
+                return client.create_experiment(name, artifacts_beside(uri), EXPERIMENT_TAGS)
             except MlflowException:
                 # Another process may have created it meanwhile.
                 experiment = client.get_experiment_by_name(name)
@@ -188,7 +189,7 @@ def _offline_experiment(uri: str, name: str) -> str:
     if not uri.startswith("http"):
         problem = f"the runs are kept in {without_credentials(uri)}, which needs no server"
         refuse("--offline", problem, f"leave it out, and unset {OFFLINE_VARIABLE}")
-    if team_policy().offline_runs == "refuse":
+    if (policy := team_policy()).offline_runs == "refuse" and policy.enforce == "refuse":
         problem = "the server would refuse the run later: the policy says `offline_runs: refuse`"
         refuse("--offline", problem, "start the run while the server answers")
     return offline.experiment_id(name)
