@@ -113,8 +113,8 @@ def diff(session: nox.Session) -> None:
 def sweep(session: nox.Session) -> None:
     """Make many runs, with other values each: nox -s sweep -- configs/sweep.yaml [--jobs 2] [--resume] [--html FILE]
 
-    With --scheduler tcp://HOST:8786 the workers of that Dask scheduler make them. The last section of docs/sweeps.md
-    says how to start workers on other machines.
+    With --scheduler tcp://HOST:8786 the workers of that Dask scheduler make them. docs/sweeps.md says how to
+    start workers on other machines.
     """
     install(session, "requirements-sweep.txt")
     session.run("repro", "sweep", *session.posargs, env={"PYTHONHASHSEED": "0"})

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile, copytree
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 from conftest import code_of
 from dask_cluster import DaskCluster, programs_first
-from workbench import SCRIPTS, RecordedRun, Workbench
+from workbench import SCRIPTS, RecordedRun, Workbench, copy_run
 
 EXPERIMENT = "extends: base.yaml\nmodel:\n  rate: 0.5\n  depth: 2\n  kind: plain\n"
 HEAD = "extends: experiment.yaml\nsweep:\n  metric: loss\n  direction: minimize\n"
@@ -148,7 +150,7 @@ def test_each_trial_is_a_whole_run_of_its_own_inside_the_run_of_the_sweep(workbe
     assert parent.status == "FINISHED"
     assert {run.tags[TRIAL] for run in trials} == set("0123")
     for run in trials:
-        assert (run.status, run.tags[PARENT], run.name) == ("FINISHED", parent.id, f"trial-{run.tags[TRIAL]}")
+        assert (run.status, run.tags[PARENT]) == ("FINISHED", parent.id)
         assert run.tags["config_digest"] != parent.tags["config_digest"]
         manifest = json.loads((run.evidence / "manifest.json").read_text("utf-8"))
         assert manifest["entry_point"] == "scripts/train.py"
@@ -230,9 +232,30 @@ def test_whatever_is_killed_each_trial_counts_once_and_none_stays_running(workbe
     assert Counter(run.status for run in trials) == {"FINISHED": 3, "FAILED": 5}
     assert {run.tags[TRIAL] for run in trials if run.status == "FINISHED"} == set("012")
     assert not [run for run in workbench.every_run() if run.status == "RUNNING"]
+    # A worker that is given a finished trial again, and a trial that finished twice.
+    first = next(run for run in trials if (run.tags[TRIAL], run.status) == ("0", "FINISHED"))
+    asked = {"sweep": report["sweep"], "number": 0, "parent": first.tags[PARENT]}
+    command = [workbench.programs / "python", "scripts/train.py", "--config", "configs/experiment.yaml"]
+    env = workbench.env | {"PYTHONPATH": code_of(workbench.path), "REPRODUCIBILITY_TRIAL": json.dumps(asked)}
+    done = subprocess.run(command, cwd=workbench.path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, first.id in done.stdout) == (0, True), done.stderr
+    assert len(workbench.trials(report["sweep"])) == len(trials)
+    with closing(sqlite3.connect(workbench.store)) as database, database:
+        copy_run(database, first, "f" * 32, "twice")
     again = workbench.sweep("killed", "--resume", "--json")
     assert (again.returncode, json.loads(again.stdout)) == (0, report)
-    assert len(workbench.trials(report["sweep"])) == len(trials)
+    assert workbench.runs()["twice"].tags["superseded_by"] == first.id
+    assert len(workbench.trials(report["sweep"])) == len(trials) + 1
+
+
+def test_a_trial_compares_once_more_what_it_runs_on(workbench: SweepWorkbench) -> None:
+    command = [workbench.programs / "python", "scripts/train.py", "--config", "configs/experiment.yaml"]
+    expected = {"git_commit": "0" * 40, "python": "CPython 2.7"}
+    env = workbench.env | {"PYTHONPATH": code_of(workbench.path), "REPRODUCIBILITY_EXPECTED": json.dumps(expected)}
+    done = subprocess.run(command, cwd=workbench.path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.search(rf"git_commit is \w{{40}} instead of {'0' * 40}", done.stderr)
+    assert "instead of CPython 2.7" in done.stderr
 
 
 def process_of(workbench: SweepWorkbench, run_ids: set[str]) -> int:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import model_validator
 from reproducibility import Config, Refused, Section
 from reproducibility.sweep.settings import Settings, read_settings
 from reproducibility.sweep.space import Choice, Range, grid_of
@@ -43,6 +44,12 @@ class Small(Config):
     data: Data
     model: Model
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Small":
+        if self.model.kind == "fancy" and self.model.depth is None:
+            raise ValueError("a fancy model needs a depth")
+        return self
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -82,6 +89,11 @@ def test_the_type_of_the_key_says_whether_a_range_has_fractions(folder: Path) ->
         Choice(("a", "b")),
     ]
     assert (settings.combinations, settings.trials) == (3, 6)
+
+
+def test_a_value_that_fits_only_with_other_values_of_the_space_is_no_mistake(folder: Path) -> None:
+    (folder / "experiment.yaml").write_text(EXPERIMENT.replace("depth: 2", "depth: null"), encoding="utf-8")
+    assert read(folder, GRID + "      kind: [plain, fancy]\n      depth: [null, 2]\n").combinations == 4
 
 
 GRID = "  sampler: grid\n  space:\n    model:\n"
@@ -136,6 +148,11 @@ GRID = "  sampler: grid\n  space:\n    model:\n"
             "sweep.yaml:5: sweep.sampler: input should be 'grid', 'random' or 'tpe'",
         ),
         ("  sampler: grid\n  space: {seed: [1]}\n  pruner: x\n", "sweep.yaml:7: sweep.pruner: unknown key"),
+        (
+            "  sampler: grid\n  space: {seed: {a: [1]}}\n",
+            "sweep.yaml:6: sweep.space.seed: input should be a valid integer",
+        ),
+        ("  sampler: grid\n  space: {other: {a: [1]}}\n", "sweep.yaml:6: sweep.space.other: unknown key"),
         ("  sampler: grid\n  space: {policy: [1]}\n", "sweep.yaml:6: sweep.space.policy: unknown key"),
         ("  sampler: grid\n  space: {seed: [1]}\nseed: 4\n", "sweep.yaml:7: seed: belongs to the experiment"),
     ],

@@ -81,7 +81,8 @@ def experiment_command(model: type[C], run_experiment: Callable[[C], str]) -> cl
         if snapshot or base:
             refuse("--snapshot" if snapshot else "--base", "it needs an image", "add --container")
         try:
-            run_id = finished_run_of_trial() or run_experiment(load(path, model, overrides))
+            config = load(path, model, overrides)
+            run_id = finished_run_of_trial() or run_experiment(config)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         if (journal := journal_of(run_id)) is not None:  # it waits for its server: the run said so at its end

@@ -1,6 +1,7 @@
 """The settings of a sweep: the section ``sweep`` of a config file that extends an experiment, read strictly."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from ..config.loader import Config, load_changed, load_section, read_yaml
-from ..config.messages import KeyPath, Marks, key_of
+from ..config.messages import KeyPath, Marks, dotted, key_of
 from ..config.values import Section
 from ..display import shown_path
 from ..errors import Refused, Violation, refuse
@@ -101,7 +102,13 @@ def read_settings(path: Path, model: type[Config]) -> Settings:
         changes = value
         for part in reversed(at):
             changes = {part: changes}
-        load_changed(experiment, model, changes, {at[:end]: place for end in range(1, len(at) + 1)}, PREFIX)
+        try:
+            load_changed(experiment, model, changes, {at[:end]: place for end in range(1, len(at) + 1)}, PREFIX)
+        except Refused as refused:
+            sections = tuple(f": {dotted((*PREFIX, *section))}" for section in _sections_around(at, defaults))
+            # Whether a section as a whole is right depends on its other keys too, which the sweep may change.
+            if found := [each for each in refused.violations if not each.key.endswith(sections)]:
+                raise Refused(found) from None
 
     is_grid = section.sampler == "grid"
     dimensions, violations = (), []
@@ -125,6 +132,15 @@ def read_settings(path: Path, model: type[Config]) -> Settings:
         dimensions=dimensions,
         combinations=count,
     )
+
+
+def _sections_around(path: KeyPath, values: Any) -> Iterator[KeyPath]:
+    """Yield the path of each section of *values* that *path* leads through."""
+    for end, name in enumerate(path):
+        if not isinstance(values, dict):
+            return
+        yield path[:end]
+        values = values.get(name)
 
 
 def _seeds(section: _Settings, marks: Marks, experiment: Path, model: type[Config]) -> list[Violation]:

@@ -10,7 +10,8 @@ from ..display import say, shown_path
 from ..errors import Refused, RunIncomplete, Violation, refuse
 from ..project import config_file
 from ..provenance.expected import UNKNOWN, facts
-from ..provenance.gather import entry_point, gather
+from ..provenance.gather import gather
+from ..provenance.start import entry_point
 from ..secrets import without_credentials
 from ..tags import SWEEP_TAG
 from ..tracking.run import tracked_run

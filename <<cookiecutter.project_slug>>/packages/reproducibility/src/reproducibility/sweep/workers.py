@@ -5,10 +5,10 @@ it says about itself is true of the code that would make the trial.
 """
 
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -22,7 +22,7 @@ from .trial import Ended, Order
 
 _CONNECT_S = 60.0  # a busy machine needs half a minute to answer
 _PROOF_S = 180.0  # hashing the data takes its time
-_PROVEN_AT_A_TIME = 64
+_CALL_S = 15.0  # for a worker to interrupt its trials
 # For a worker to come: a busy machine needs more than half a minute to start one. Where others were refused, whoever
 # started them waits for the message.
 _NO_WORKER_S, _NONE_FITS_S = 90.0, 20.0
@@ -90,27 +90,40 @@ class Workers:
         new = [address for address in workers if address not in self._judged]
         if not new:
             return
-        pool = ThreadPoolExecutor(min(len(new), _PROVEN_AT_A_TIME))
-        asked = {address: pool.submit(self._ask, address) for address in new}
-        until = time.monotonic() + _PROOF_S
-        for address, future in asked.items():
-            try:
-                why = "; ".join(differences(self._expected, future.result(max(0.1, until - time.monotonic()))))
-            except TimeoutError:
-                why = f"it did not say within {_PROOF_S:.0f} seconds what it runs on"
-            except Exception as error:  # whatever a foreign worker raises, such as an ImportError of its own
-                why = f"it cannot prove what it runs on ({type(error).__name__}: {one_line(str(error), 200)})"
+        answers = self._ask_each(new, _PROOF_S, prove, *self._given)
+        for address in new:
+            match answers.get(address):
+                case None:
+                    why = f"it did not say within {_PROOF_S:.0f} seconds what it runs on"
+                case Exception() as error:  # whatever a foreign worker raises, such as an ImportError of its own
+                    why = f"it cannot prove what it runs on ({type(error).__name__}: {one_line(str(error), 200)})"
+                case found:
+                    why = "; ".join(differences(self._expected, found))
             self._judged[address] = why
             if why:
-                name = workers[address].get("name", address)
-                click.echo(f"worker {one_line(str(name))} at {address} gets no trial: {why}", err=True)
-        pool.shutdown(wait=False)
+                name = one_line(str(workers[address].get("name", address)))
+                click.echo(f"worker {name} at {address} gets no trial: {why}", err=True)
 
-    def _ask(self, address: str) -> dict[str, str]:
-        answers = self._client.run(prove, *self._given, workers=[address])
-        if address not in answers:
-            raise ConnectionError("it is gone")
-        return answers[address]
+    def _ask_each(self, addresses: Iterable[str], seconds: float, function: Callable, *arguments: Any) -> dict[str, Any]:
+        """Return what *function* returned or raised on each worker: {address: value or exception}.
+
+        A worker that does not answer within *seconds* is left out, and keeps neither the others nor this process.
+        """
+        answers: dict[str, Any] = {}
+
+        def ask(address: str) -> None:
+            try:
+                answers[address] = self._client.run(function, *arguments, workers=[address])[address]
+            except Exception as error:
+                answers[address] = error
+
+        threads = [Thread(target=ask, args=[address], daemon=True) for address in addresses]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + seconds
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return dict(answers)
 
     def _await_workers(self) -> None:
         while not self._accepted():
@@ -157,9 +170,7 @@ class Workers:
         self._on_all(trial.kill, parent)
         self._client.close(timeout=10)
 
-    def _on_all(self, function: Any, parent: str) -> None:
-        accepted = [address for address, why in self._judged.items() if not why]
-        if self._client.status != "running":
-            return
-        with suppress(Exception):  # a worker that is gone has no trial
-            self._client.run(function, parent, workers=accepted, on_error="ignore")
+    def _on_all(self, function: Callable[[str], None], parent: str) -> None:
+        if self._client.status == "running":
+            there = [address for address in self._workers() if self._judged.get(address) == ""]
+            self._ask_each(there, _CALL_S, function, parent)

@@ -76,7 +76,7 @@ def tracked_run(
     own_tags = {PROCESS_TAG: this_process(), TOKEN_DIGEST_TAG: digest(token.encode())}
     trial = take_trial() if parent is None else None
     all_tags = {**(tags or {}), **provenance.tags, **own_tags, **(trial.tags if trial else {}), **tag_of(broken, {})}
-    run_name = run_name or (trial.name if trial else title(provenance))
+    run_name = run_name or title(provenance)
     process = os.getpid()
     with Interruption() as interruption, ExitStack() as block:
         with reachable(client.tracking_uri), tags_given():

@@ -24,11 +24,6 @@ class Trial:
         """The tags that make a run this trial."""
         return {SWEEP_TAG: self.sweep, TRIAL_TAG: str(self.number), PARENT_TAG: self.parent}
 
-    @property
-    def name(self) -> str:
-        """The name of its run, if the code gives the run none."""
-        return f"trial-{self.number}"
-
 
 def trial_of_process() -> Trial | None:
     """Return the trial that this process is to make; None in a process of another kind, or if its run has begun."""
