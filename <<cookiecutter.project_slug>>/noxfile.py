@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 import tempfile
-import webbrowser
 from pathlib import Path
 
 import nox
@@ -200,12 +199,7 @@ def dev(session: nox.Session) -> None:
 def ui(session: nox.Session) -> None:
     """Look at the runs in a browser: nox -s ui [-- --port 5001]"""
     install(session, "requirements-server.txt")
-    code = "from reproducibility import tracking_uri; print(tracking_uri())"
-    uri = session.run("python", "-c", code, silent=True).strip()
-    if uri.startswith("http"):
-        webbrowser.open(uri)
-    else:
-        session.run("repro", "server", "run", "--embedded", *session.posargs)
+    session.run("repro", "ui", *session.posargs)
 
 
 @nox.session(python=PYTHON)

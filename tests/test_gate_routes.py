@@ -10,6 +10,7 @@ off       a feature of gate/features.py: starts programs, calls other servers, o
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
@@ -19,7 +20,7 @@ import pytest
 from conftest import code_of
 from mlflow_difference import classes, routes
 from tracking_server import TrackingServer
-from workbench import Workbench
+from workbench import SCRIPTS, Workbench
 
 CLASSES = ("guarded", "reads", "outside", "off")
 TABLE = classes()
@@ -94,6 +95,34 @@ def test_the_policy_turns_a_feature_on(
         assert json.loads(server.ask("/ajax-api/3.0/mlflow/mcp-servers", method="GET")[1])["mcp_servers"] == []
         assert server.ask("/ajax-api/3.0/mlflow/gateway/endpoints/list", method="GET")[0] == 200
         assert server.ask("/ajax-api/3.0/mlflow/assistant/config", method="GET") == (404, "Not Found")
+
+
+def test_the_page_of_the_newest_run_is_opened_whatever_keeps_the_runs(
+    server_python: Path, environment: dict[str, str], workbench: Workbench, tmp_path: Path
+) -> None:
+    done = workbench.run("repro", "train", "--set", "model.n_estimators=5")
+    assert done.returncode == 0, done.stderr
+    (run,) = [run for run in workbench.every_run() if run.status == "FINISHED"]
+    opened = tmp_path / "opened"
+    browser = {"BROWSER": f"{SCRIPTS / 'browser.sh'} %s", "OPENED": str(opened)}
+    command = [server_python.parent / "repro", "ui"]
+    with TrackingServer(command, environment | browser, tmp_path / "log") as server:
+        opened_here = wait_for_line(opened)
+        log = (tmp_path / "log").read_text("utf-8")
+        # Then for a server that runs already, which is not started again.
+        elsewhere = workbench.run("repro", "ui", env={"MLFLOW_TRACKING_URI": server.uri})
+    assert opened_here.startswith(f"{server.uri}/#/experiments/") and opened_here.endswith(f"/runs/{run.id}")
+    assert f"your newest run: {opened_here}" in log
+    assert "GET /health" not in log  # no line for each request
+    assert (elsewhere.returncode, elsewhere.stdout.strip()) == (0, f"your newest run: {opened_here}")
+
+
+def wait_for_line(file: Path) -> str:
+    until = time.monotonic() + 300
+    while not (file.exists() and file.read_text("utf-8").endswith("\n")):
+        assert time.monotonic() < until, f"nothing opened a page: {file} is not there"
+        time.sleep(0.1)
+    return file.read_text("utf-8").strip()
 
 
 def test_a_feature_that_does_not_exist_is_refused(workbench: Workbench, tmp_path: Path) -> None:

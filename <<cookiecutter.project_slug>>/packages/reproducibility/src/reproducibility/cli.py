@@ -347,6 +347,18 @@ def update(
     sys.exit(1 if (check and found.files) or (found.merge and found.merge.conflicts) else 0)
 
 
+@repro.command()
+@click.option("--port", type=int, default=5000, show_default=True)
+def ui(port: int) -> None:
+    """Look at the runs in a browser.
+
+    The page of the newest run is opened. Runs in a file are served for this, on this machine only, until Ctrl-C.
+    """
+    from .gate.ui import show
+
+    show(port)
+
+
 @repro.command(hidden=True)
 def bake() -> None:
     """Record in an image which code it holds: a step of the Dockerfile."""

@@ -3,7 +3,7 @@
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -26,11 +26,14 @@ _INSTALL = "start it with `nox -s server`, which installs requirements-server.tx
 _DATABASE_FIX = "Start the database, or correct MLFLOW_BACKEND_STORE_URI; requirements-server.txt has its driver"
 
 
-def serve(host: str, port: int, *, embedded: bool) -> None:
+def serve(host: str, port: int, *, embedded: bool, opens: Callable[[], None] | None = None) -> None:
     """Serve until a signal ends the process: MLflow's own variables name database and artifacts.
 
-    embedded: serve the project's own database and artifacts instead. Raises Refused with everything that keeps the gate
-    from being in force, and StoreUnavailable, within ten seconds, if the database cannot be reached.
+    embedded: serve the project's own database and artifacts instead. opens: what opens a page for the person who
+    started the server, and is called just before the server starts; such a person gets no line for each request.
+
+    Raises Refused with everything that keeps the gate from being in force, and StoreUnavailable, within ten seconds, if
+    the database cannot be reached.
     """
     if embedded:
         _choose_embedded()
@@ -60,9 +63,12 @@ def serve(host: str, port: int, *, embedded: bool) -> None:
     # One worker, because each keeps policy and logins in its own memory. These two libraries make it fast.
     fast = "--loop uvloop --http httptools" if find_spec("uvloop") and find_spec("httptools") else ""
     # A server that is stopped first answers what it was asked. Clients keep what it does not take any more.
-    options_of_uvicorn = f"{fast} --timeout-graceful-shutdown {_DRAIN_S}".strip()
+    quiet = "--no-access-log" if opens is not None else ""
+    options_of_uvicorn = " ".join(filter(None, [fast, quiet, f"--timeout-graceful-shutdown {_DRAIN_S}"]))
     options = ["--host", host, "--port", str(port), "--workers", "1", "--app-name", APP]
     print(f"runs are recorded behind the gate, at http://{host}:{port}", flush=True)
+    if opens is not None:
+        opens()
     server.main([*options, "--uvicorn-opts", options_of_uvicorn], prog_name="server")
 
 

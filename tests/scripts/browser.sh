@@ -1,0 +1,3 @@
+#!/bin/sh
+# Stands for a browser: notes the address that it is to open.
+echo "$1" >> "$OPENED"
