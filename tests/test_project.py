@@ -4,9 +4,11 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from workbench import SCRIPTS
 
 # All but packages/, which is the template's folder of that name to the byte.
 FILES = """
@@ -191,11 +193,9 @@ def test_the_sessions_take_from_a_shell_only_where_packages_come_from(
     assert (kept | dropped) & os.environ.keys() == kept
 
 
-def test_the_sessions_use_the_index_that_a_shell_names_for_pip(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [each for each in os.environ if each.startswith("UV_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.com/simple")
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "")  # so that it is taken away again afterwards
-    del os.environ["UV_DEFAULT_INDEX"]
-    runpy.run_path(str(project / "noxfile.py"))
-    assert os.environ["UV_DEFAULT_INDEX"] == "https://packages.example.com/simple"
+def test_the_sessions_use_the_index_that_a_shell_names_for_pip(project: Path, clean_env: dict[str, str]) -> None:
+    env = {name: value for name, value in clean_env.items() if not name.startswith("UV_")}
+    env["PIP_INDEX_URL"] = "https://packages.example.com/simple"
+    command = [sys.executable, SCRIPTS / "print_index.py", project / "noxfile.py"]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == env["PIP_INDEX_URL"]

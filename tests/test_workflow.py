@@ -129,6 +129,9 @@ def test_a_training_that_is_refused_leaves_a_summary_that_says_so_also_when_it_r
         assert done.rows[TITLES["commit"]] == "❌"
         assert "nothing was recorded here yet" in done.summary
         assert (done.artifacts / "evidence" / "checklist.md").read_text("utf-8").strip() == done.summary.strip()
+        mark = done.artifacts / "evidence" / "first"
+        assert not mark.exists()
+        mark.touch()
 
 
 @pytest.mark.parametrize(
