@@ -273,7 +273,7 @@ def test_a_sweep_goes_on_only_with_what_it_began_with(workbench: SweepWorkbench,
         workbench.write("configs/tpe.yaml", before)
     assert done.returncode == 2
     assert re.search(r"uncommitted changes is blake3:\w+ instead of none", done.stderr.replace("\n", " "))
-    assert "changed since the sweep began" in done.stderr
+    assert "one of these changed since the sweep began: configs/tpe.yaml" in done.stderr
 
 
 @pytest.fixture

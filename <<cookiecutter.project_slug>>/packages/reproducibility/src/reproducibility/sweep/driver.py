@@ -4,6 +4,7 @@ The run of the sweep is open while trials are made, and the trials are inside th
 two places that survive this process: the study has the combinations, the tracking store has the runs.
 """
 
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -66,7 +67,7 @@ class Tally:
 
     @property
     def best(self) -> Combination | None:
-        known = [each for each in self.combinations.values() if each.value is not None]
+        known = [each for each in self.combinations.values() if each.value is not None and not math.isnan(each.value)]
         choose = max if self.settings.maximizes else min
         return choose(known, key=lambda each: each.value, default=None)
 

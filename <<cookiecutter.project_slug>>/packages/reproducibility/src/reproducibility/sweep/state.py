@@ -11,7 +11,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from ..config.values import config_digest
-from ..display import listed, shown_path
+from ..display import shown_path
 from ..errors import Refused, Violation, refuse
 from ..project import CACHE, PROJECT_ROOT
 from ..provenance.expected import differences
@@ -78,17 +78,14 @@ def resume(settings: Settings, facts: Mapping[str, str], store: str) -> State:
         for each in differences(state.facts, facts)
     ]
     if state.config_digest != config_digest(settings.config.model_dump(mode="json")):
-        problem = f"{listed(_files(settings))} changed since the sweep began"
+        files = ", ".join(map(shown_path, settings.config.source.files))
+        problem = f"one of these changed since the sweep began: {files}"
         found.append(Violation("--resume", problem, fix))
     if state.store != store:
         found.append(Violation("--resume", f"the runs of the sweep are in {state.store}, not in {store}", fix))
     if found:
         raise Refused(found)
     return state
-
-
-def _files(settings: Settings) -> list[str]:
-    return [f"one of {', '.join(shown_path(file) for file in settings.config.source.files)}"]
 
 
 def _name(file: Path) -> str:

@@ -7,7 +7,7 @@ to be made: Optuna counts it as running, whatever became of its trials, and it c
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,9 +138,3 @@ def _distribution(dimension: Dimension) -> "BaseDistribution":
     if domain.step:
         high = domain.low + int((domain.high - domain.low) / domain.step + 1e-9) * domain.step
     return FloatDistribution(domain.low, high, log=domain.log, step=domain.step)
-
-
-def best_first(combinations: Iterator[Combination], *, maximizes: bool) -> list[Combination]:
-    """Return those of *combinations* that have a value, the best one first."""
-    known = [each for each in combinations if each.value is not None]
-    return sorted(known, key=lambda each: each.value, reverse=maximizes)
