@@ -104,7 +104,9 @@ class Workers:
                 name = one_line(str(workers[address].get("name", address)))
                 click.echo(f"worker {name} at {address} gets no trial: {why}", err=True)
 
-    def _ask_each(self, addresses: Iterable[str], seconds: float, function: Callable, *arguments: Any) -> dict[str, Any]:
+    def _ask_each(
+        self, addresses: Iterable[str], seconds: float, function: Callable, *arguments: Any
+    ) -> dict[str, Any]:
         """Return what *function* returned or raised on each worker: {address: value or exception}.
 
         A worker that does not answer within *seconds* is left out, and keeps neither the others nor this process.
