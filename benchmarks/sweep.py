@@ -8,7 +8,7 @@ from .stopwatch import Side, Timing, seconds_and_cpu_of, take_turns
 from .table import AtMost, AtMostSeconds, Row, Section
 from .workshop import MACHINERY, Workshop
 
-ROUNDS, TRIALS, IDLE = 1, 8, 1000
+ROUNDS, TRIALS, IDLE = 3, 8, 1000
 SAMPLE, IDLER = (Path(__file__).with_name(name) for name in ("sweep_sample.yaml", "sweep_idle.py"))
 METHOD = f"""\
 Whole commands in the environment of `nox -s sweep`, with an embedded database. A sweep is a grid of {TRIALS} trials of
