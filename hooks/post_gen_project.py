@@ -96,9 +96,9 @@ def move_workflows() -> str:
     """Return how GitHub comes to see the workflows of a project that is a folder of a bigger repository."""
     prefix = git("rev-parse", "--show-prefix").stdout.strip().rstrip("/") or "the project's folder"
     return (
-        "GitHub reads workflows only at the top of a repository. Move the two of this project there:\n"
+        "GitHub reads workflows only at the top of a repository. Move those of this project there:\n"
         "    move .github/workflows/*.yml of this folder to .github/workflows/ at the top of the repository\n"
-        f"    in both files, write PROJECT: {prefix} where they say PROJECT: ."
+        f"    in each file, write PROJECT: {prefix} where they say PROJECT: ."
     )
 
 

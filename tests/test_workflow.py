@@ -167,7 +167,7 @@ def folder_of_a_bigger_repository(render, run_in, tmp_path: Path) -> Workbench:
     rendered = render({}, top / "ml")
     assert rendered.returncode == 0, rendered.stderr
     workbench = Workbench(run_in, top / "ml" / "penguin-classifier")
-    assert "Move the two of this project there" in rendered.stdout
+    assert "Move those of this project there" in rendered.stdout
     (written,) = re.findall(r"write (PROJECT: .*) where they say (?=PROJECT: \.)", rendered.stdout)
     assert written == "PROJECT: ml/penguin-classifier"
     (top / ".github").mkdir()
