@@ -309,7 +309,7 @@ REQUIREMENTS = {
         "pyproject.toml asks for pandas[excel], but requirements.txt does not pin ",
     ),
     "asked for as locked": (MACHINERY, '"rich"', '"rich>=1"', None),
-    "still needed by another": ("pyproject.toml", '"pandas", ', "", None),
+    "still needed by another": ("pyproject.toml", '    "pandas",\n', "", None),
     "without a hash": (
         "requirements.txt",
         re.compile(r"(rich==\S+) \\\n(?:    --hash=\S+(?: \\)?\n)+"),

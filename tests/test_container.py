@@ -121,7 +121,7 @@ def test_the_same_run_on_the_host_and_in_a_container(workbench: Workbench, engin
     assert "STEP" not in in_container.stdout  # it was built already
     assert re.search(r"\n(\d+) of \1 checks pass", in_container.stdout)
     assert "WARNING" not in in_container.stderr
-    first, second = sorted(workbench.runs().values(), key=lambda run: run.tags["image"], reverse=True)
+    first, second = sorted(workbench.every_run(), key=lambda run: run.tags["image"], reverse=True)
     assert (first.status, second.status) == ("FINISHED", "FINISHED")
     assert first.metrics == second.metrics and len(first.metrics) >= 6
     assert first.params == second.params
@@ -181,7 +181,7 @@ def test_the_container_of_the_lecture_with_any_user_and_forged_variables(
     assert run.tags["git_commit"] == workbench.git("rev-parse", "HEAD")
     assert (run.tags["git_branch"], run.tags["git_dirty"]) == ("main", "false")
     assert run.tags["image"].startswith("built:blake3:")
-    on_host = next(iter(workbench.runs().values()))
+    on_host = next(run for run in workbench.every_run() if run.tags["image"] == "none")
     assert (run.tags["author"], run.tags["data_version"]) == (on_host.tags["author"], on_host.tags["data_version"])
     assert "who built the image, counts as the author" in " ".join(done.stderr.split())
     assert json.loads((run.evidence / "manifest.json").read_text("utf-8"))["author_is"] == "the builder of the image"
@@ -204,7 +204,7 @@ def test_without_a_place_for_its_runs_a_container_says_how_to_give_one(engine: E
     [
         ("/app/src/penguin_classifier/model.py", "src/penguin_classifier/model.py"),
         ("/app/src/penguin_classifier/smuggled.py", "src/penguin_classifier/smuggled.py"),
-        ("/app/configs", "configs/base.yaml, configs/ci.yaml, configs/experiment.yaml and 1 more"),
+        ("/app/configs", "configs/base.yaml, configs/ci.yaml, configs/experiment.yaml and 2 more"),
     ],
 )
 def test_other_code_than_the_images_is_refused(
@@ -479,7 +479,7 @@ def test_packages_come_from_a_private_index_and_are_kept_in_a_folder_without_its
     # An image that has all packages but one: the first stage of the workbench's own image.
     base = "localhost/penguin-classifier-base"
     engine("build", "--target=packages", f"--tag={base}", own_workbench.path)
-    own_workbench.edit("pyproject.toml", 'dependencies = ["', 'dependencies = ["left-pad", "')
+    own_workbench.edit("pyproject.toml", "dependencies = [", 'dependencies = ["left-pad", ')
     locked = own_workbench.run("nox", "-s", "lock", env=private_index | {"PYTHONPATH": None})
     assert locked.returncode == 0, locked.stdout + locked.stderr
     lock = (own_workbench.path / "requirements.txt").read_text("utf-8")
