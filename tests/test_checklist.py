@@ -465,10 +465,12 @@ def test_what_else_starts_a_workflow_is_understood(workbench: ReviewWorkbench, r
         "by hand": ({"inputs": None, "ref": "refs/heads/main"}, "pushed: in origin/"),
         "by hand, for a run": (by_hand, "pushed: in origin/"),
     }
+    newest = workbench.ask()  # where an event names no run
     for name, (content, published) in events.items():
         file = workbench.write(".cache/event.json", json.dumps(content))
         found = workbench.ask("--event", str(file))
-        assert (found.status, found.run_id) == (0, run_id), name
+        expected = (0, run_id) if content == by_hand else (newest.status, newest.run_id)
+        assert (found.status, found.run_id) == expected, name
         assert published in found.texts["commit"], name
     file = workbench.write(".cache/event.json", json.dumps({"inputs": {"run": "$(touch pwned)"}}))
     found = workbench.ask("--event", str(file))
