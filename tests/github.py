@@ -36,7 +36,7 @@ else
   git fetch --quiet --depth "$DEPTH" origin "$REF"
 fi
 git checkout --quiet --detach "$REF"
-mkdir "$PROJECT/.nox"
+mkdir "${PROJECT:?}/.nox"
 ln -s "$GITHUB_ENVIRONMENTS"/* "$PROJECT/.nox"
 """
 UPLOAD = """

@@ -22,6 +22,7 @@ import pytest
 from conftest import code_of
 from relay import Relay
 from reproducibility.delivery.journal import Damaged, Ended, Header, Journal, journals
+from signals import default_signals
 from small_disk import small_disk
 from tracking_server import TrackingServer
 from workbench import Workbench
@@ -46,7 +47,8 @@ class Stage:
     def start(self, script: Path, way: str, folder: Path, env: dict[str, str]) -> "subprocess.Popen[str]":
         """Play *way* in a process of its own, which gets signals."""
         command = [self.python, script, way, folder]
-        return subprocess.Popen(command, env=self.clean_env | env, stderr=subprocess.PIPE, text=True)
+        env = self.clean_env | env
+        return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals)
 
     def sync(self, *options: str, **env: str) -> CompletedProcess[str]:
         return self.workbench.run("repro", "sync", *options, env=self.env | env)

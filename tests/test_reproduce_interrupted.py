@@ -13,6 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from reproductions import TinyWorkbench
+from signals import default_signals
 from workbench import RecordedRun
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signals to processes")
@@ -71,12 +72,6 @@ def waiting(workbench: TinyWorkbench, run_id: str, folder: Path) -> Iterator[Wai
         finally:
             hold.unlink()
             process.kill()
-
-
-def default_signals() -> None:
-    """Let signals act as in a terminal: a test may run in the background or under nohup, where some are ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import code_of
 from dask_cluster import DaskCluster, programs_first
+from signals import default_signals
 from workbench import SCRIPTS, RecordedRun, Workbench, copy_run
 
 EXPERIMENT = "extends: base.yaml\nmodel:\n  rate: 0.5\n  depth: 2\n  kind: plain\n"
@@ -104,6 +105,7 @@ class SweepWorkbench(Workbench):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                preexec_fn=default_signals,
             )
         return Driver(process, errors)
 

@@ -12,14 +12,17 @@ import pytest
 import yaml
 from needs import skip_without
 
+PROOF = {"demo", "tests", "edition", "elsewhere"}
+RENEWAL = {"renewed-locks", "pull-request", "vulnerable"}
+
 
 @pytest.mark.parametrize(
     ("event", "jobs"),
     [
-        ("pull_request", {"demo", "tests"}),
-        ("push", {"demo", "tests"}),
-        ("schedule", {"renewed-locks"}),
-        ("workflow_dispatch", {"demo", "tests", "renewed-locks"}),
+        ("pull_request", PROOF),
+        ("push", PROOF | {"publish"}),
+        ("schedule", RENEWAL),
+        ("workflow_dispatch", PROOF | RENEWAL),
     ],
 )
 def test_each_event_starts_its_jobs(

@@ -444,7 +444,7 @@ def test_a_pull_request_is_opened_by_a_step_that_runs_no_code_of_the_template(
     assert branches[1] in origin.git("for-each-ref", "--format=%(refname)")
     assert "The locks were made anew with `nox -s lock`" in (tmp_path / "more" / "update.md").read_text("utf-8")
     changed = origin.git("diff", "--name-only", f"{branches[1]}~1", branches[1]).split()
-    assert changed == ["requirements-dev.txt", "requirements.txt"]
+    assert changed == ["requirements-dev.txt", "requirements-sweep.txt", "requirements.txt"]
 
     # Only the branch of an update is pushed, whatever a bundle holds.
     later.git("branch", "--quiet", "own", "main")
