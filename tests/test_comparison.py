@@ -487,10 +487,10 @@ def test_infinity_does_not_flatten_the_other_values() -> None:
     assert max(heights) - min(heights) > 50
 
 
-def test_a_metric_without_a_number_has_no_chart_and_at_most_twelve_are_drawn() -> None:
-    nothing = {"nothing": (history(math.nan), history(math.nan))}
-    assert "<svg" not in page(compared(metrics=nothing))
-    many = {f"metric {number}": (history(1.0), history(2.0)) for number in range(20)}
+def test_a_metric_without_a_curve_has_no_chart_and_at_most_twelve_are_drawn() -> None:
+    without = {"no number": (history(math.nan, math.nan), history(math.nan)), "one": (history(1.0), history(2.0))}
+    assert "<svg" not in page(compared(metrics=without))
+    many = {f"metric {number}": (history(1.0, 1.0), history(2.0, 2.0)) for number in range(20)}
     text = page(compared(metrics=many))
     assert text.count("<svg ") == 12
     assert "12 of 20" in text

@@ -156,8 +156,12 @@ Point = tuple[int, float]
 
 
 def _drawn(metrics: Sequence[MetricComparison]) -> list[MetricComparison]:
-    """Return the metrics to draw: those that differ most; if none differs, the first by name."""
-    visible = [metric for metric in metrics if any(map(_is_drawable, metric.histories))]
+    """Return the metrics to draw: those that differ most; if none differs, the first by name.
+
+    A metric of one value is a row of the table, and no picture.
+    """
+    curves = (metric for metric in metrics if any(len(history) > 1 for history in metric.histories))
+    visible = [metric for metric in curves if any(map(_is_drawable, metric.histories))]
     return ([metric for metric in visible if metric.divergence] or visible)[:_MOST_CHARTS]
 
 
