@@ -7,12 +7,7 @@ if "REPRODUCIBILITY_TRIAL" in os.environ:
     sys.exit(2)
 
 from penguin_classifier.config import ExperimentConfig
+from penguin_classifier.experiment import run_experiment
 from reproducibility import experiment_command
-
-
-def run_experiment(config: ExperimentConfig) -> str:
-    """Never called: the process of each trial ends above."""
-    raise NotImplementedError
-
 
 experiment_command(ExperimentConfig, run_experiment)()
