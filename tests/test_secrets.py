@@ -54,7 +54,7 @@ SECRETS = {
     "Twilio": ("S", "K" + HEX * 2),
     "Mailgun": ("ke", "y-" + HEX * 2),
     "Mailchimp": (HEX, HEX + "-us12"),
-    "npm, in a file": ("//registry.npmjs.org/:_auth", "Token=12345678-1234-1234-1234-123456789abc"),
+    "npm, in a file": ("//npm.example.com/:_auth", "Token=12345678-1234-1234-1234-123456789abc"),
     "PyPI, for tests": ("pypi-AgEN", "dGVzdC5weXBpLm9yZw" + MIXED),
     "npm": ("np", "m_" + "a1B2" * 9),
     "PyPI": ("pypi-AgEI", "cHlwaS5vcmc" + MIXED),
