@@ -73,9 +73,7 @@ class Tally:
 
     def of(self, combination: int) -> list[Result]:
         """Return the results of the trials of a combination."""
-        count = self.settings.trials_of_each
-        numbers = range(combination * count, (combination + 1) * count)
-        return [self.results[number] for number in numbers if number in self.results]
+        return [self.results[number] for number in self.settings.numbers_of(combination) if number in self.results]
 
 
 class Driver:
@@ -135,15 +133,11 @@ class Driver:
         if self._combinations:
             self._results = {number: result for number, result in self._records.results().items() if result.is_finished}
         for combination in list(self._combinations.values()):
-            numbers = self._numbers(combination.number)
+            numbers = self._settings.numbers_of(combination.number)
             missing = [number for number in numbers if number not in self._results]
             self._todo.extend(missing)
             if not missing and combination.value is None:
                 self._tell(combination.number)
-
-    def _numbers(self, combination: int) -> range:
-        count = self._settings.trials_of_each
-        return range(combination * count, (combination + 1) * count)
 
     def _fill(self) -> None:
         slots = self._engine.slots
@@ -152,9 +146,9 @@ class Driver:
                 if (combination := self._study.ask()) is None:
                     return
                 self._combinations[combination.number] = combination
-                self._todo.extend(self._numbers(combination.number))
+                self._todo.extend(self._settings.numbers_of(combination.number))
             number = self._todo.popleft()
-            order = self._order(number, self._combinations[number // self._settings.trials_of_each])
+            order = self._order(number, self._combinations[self._settings.combination_of(number)])
             self._running[self._engine.submit(order)] = order
 
     def _ended(self, future: "Future[Ended]") -> int | None:
@@ -176,12 +170,12 @@ class Driver:
             return None
         self._results[number] = result
         if result.is_finished:
-            self._tell(number // self._settings.trials_of_each)
+            self._tell(self._settings.combination_of(number))
         return number
 
     def _tell(self, combination: int) -> None:
         """Tell the study the mean of a combination, if all of its trials have finished."""
-        results = [self._results.get(number) for number in self._numbers(combination)]
+        results = [self._results.get(number) for number in self._settings.numbers_of(combination)]
         if all(result is not None and result.is_finished for result in results):
             value = sum(result.value for result in results) / len(results)
             self._study.tell(combination, value)
@@ -203,7 +197,7 @@ class Driver:
                     continue
                 self._results[number] = self._records.result(number, "the sweep was stopped")
                 if self._results[number].is_finished:
-                    self._tell(number // self._settings.trials_of_each)
+                    self._tell(self._settings.combination_of(number))
         progress(self.tally())
 
 

@@ -62,6 +62,14 @@ class Settings:
         """How many trials a combination has."""
         return len(self.seeds) or 1
 
+    def numbers_of(self, combination: int) -> range:
+        """Return the numbers of the trials of a combination: one for each seed."""
+        return range(combination * self.trials_of_each, (combination + 1) * self.trials_of_each)
+
+    def combination_of(self, number: int) -> int:
+        """Return the combination that the trial *number* is of."""
+        return number // self.trials_of_each
+
     @property
     def maximizes(self) -> bool:
         return self.direction == "maximize"
